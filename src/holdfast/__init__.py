@@ -1,0 +1,119 @@
+"""holdfast: hyperparameter tuning whose experiments cannot be lost.
+
+Kill it anywhere, restore it, and it ends as if nothing had happened. The names are Ray Tune's: `import holdfast as
+tune` takes the place of `from ray import tune`. Each name's module is loaded when the name is first used.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    raise ImportError("holdfast does not run on Windows; use it inside WSL (Windows Subsystem for Linux).")
+
+if TYPE_CHECKING:
+    from holdfast.callback import Callback
+    from holdfast.checkpoint import Checkpoint
+    from holdfast.config import CheckpointConfig, FailureConfig, ResumeConfig, RunConfig, TuneConfig
+    from holdfast.errors import ExperimentInterrupted, TuneError
+    from holdfast.result import Result, ResultGrid
+    from holdfast.session import TuneContext, get_checkpoint, get_context, report
+    from holdfast.space import (
+        choice,
+        grid_search,
+        lograndint,
+        loguniform,
+        qlograndint,
+        qloguniform,
+        qrandint,
+        qrandn,
+        quniform,
+        randint,
+        randn,
+        sample_from,
+        uniform,
+    )
+    from holdfast.stopper import Stopper
+    from holdfast.trial import Trial
+    from holdfast.tuner import Tuner
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "callback": ("Callback",),
+    "checkpoint": ("Checkpoint",),
+    "config": ("CheckpointConfig", "FailureConfig", "ResumeConfig", "RunConfig", "TuneConfig"),
+    "errors": ("ExperimentInterrupted", "TuneError"),
+    "result": ("Result", "ResultGrid"),
+    "session": ("TuneContext", "get_checkpoint", "get_context", "report"),
+    "space": (
+        "choice",
+        "grid_search",
+        "lograndint",
+        "loguniform",
+        "qlograndint",
+        "qloguniform",
+        "qrandint",
+        "qrandn",
+        "quniform",
+        "randint",
+        "randn",
+        "sample_from",
+        "uniform",
+    ),
+    "stopper": ("Stopper",),
+    "trial": ("Trial",),
+    "tuner": ("Tuner",),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "Callback",
+    "Checkpoint",
+    "CheckpointConfig",
+    "ExperimentInterrupted",
+    "FailureConfig",
+    "Result",
+    "ResultGrid",
+    "ResumeConfig",
+    "RunConfig",
+    "Stopper",
+    "Trial",
+    "TuneConfig",
+    "TuneContext",
+    "TuneError",
+    "Tuner",
+    "choice",
+    "get_checkpoint",
+    "get_context",
+    "grid_search",
+    "lograndint",
+    "loguniform",
+    "qlograndint",
+    "qloguniform",
+    "qrandint",
+    "qrandn",
+    "quniform",
+    "randint",
+    "randn",
+    "report",
+    "sample_from",
+    "uniform",
+]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _HOME:
+        value = getattr(import_module(f"holdfast.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in ("schedulers", "search", "stopper", "logger", "errors", "testing"):
+        return import_module(f"holdfast.{name}")
+    raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

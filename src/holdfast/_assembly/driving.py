@@ -1,0 +1,281 @@
+"""Driving: one epoch of an experiment, from the claim to the end, with the adapters that its job names."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from holdfast import settings
+from holdfast._assembly.naming import namer
+from holdfast._assembly.submission import JobSpec, versions
+from holdfast._core.admission import capacity
+from holdfast._core.controller import Controller
+from holdfast._core.events import EpochStarted, ExperimentCreated
+from holdfast._core.policy import Resume
+from holdfast._journal import Journal, Owner, open_journal
+from holdfast._runtime import snapshots
+from holdfast._runtime.advice import Advice, Plugins
+from holdfast._runtime.callbacks import CallbackDesk
+from holdfast._runtime.loop import Driver, Follower, Parts
+from holdfast._runtime.recovery import replay, take_over
+from holdfast._runtime.roll import Roll
+from holdfast._runtime.searching import SearcherDesk
+from holdfast._runtime.signals import Signals
+from holdfast.clock import Clock, SystemClock
+from holdfast.engines.base import Engine, Job
+from holdfast.errors import ConfigError, Fenced, InternalError, StorageError
+from holdfast.schedulers.base import TrialScheduler
+from holdfast.schedulers.fifo import FIFOScheduler
+from holdfast.search.base import Searcher
+from holdfast.search.basic_variant import BasicVariantGenerator
+from holdfast.space import constants, uses_user_functions
+from holdfast.stopper.base import CombinedStopper, Stopper
+from holdfast.stopper.function_stopper import FunctionStopper
+from holdfast.storage.base import Storage
+from holdfast.storage.definitions import Definitions
+
+__all__ = ["Choices", "drive", "engine_named", "plugins_of"]
+
+
+class Choices(NamedTuple):
+    """What one run of a driver may choose, beside the job.
+
+    Attributes:
+        resume: What happens to the trials found.
+        trainable: The pickled trainable to run.
+        definitions: Definitions that differ from the birth record's.
+        engine: The engine to run on.
+        takeover: Whether to take the experiment from a driver that seems to live.
+    """
+
+    resume: Resume
+    trainable: bytes
+    definitions: dict[str, str]
+    engine: Engine
+    takeover: bool = False
+
+
+class Outcome(NamedTuple):
+    """How an epoch ended: its reason, and the signal that ended it or 0."""
+
+    reason: str
+    signal: int
+
+
+def drive(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: Choices) -> Outcome:
+    """Runs one epoch.
+
+    Returns:
+        Outcome: "finished", "fail_fast" or "interrupted".
+
+    Raises:
+        ExperimentBusy: Another driver is at work.
+        Fenced: Another driver took over meanwhile.
+        JournalError: The journal is damaged.
+        StorageError: The disk refuses.
+        Exception: What a plug-in or callback raised. The experiment can be restored after each of these.
+    """
+    engine = choices.engine
+    if not capacity(engine.resources(), created.policy):
+        raise ConfigError(f"One trial asks for {created.policy.request}, the machine has {engine.resources()}: nothing could ever run.")
+    plugins_of(created, spec)  # refuses what cannot be before anything is claimed
+    clock: Clock = getattr(engine, "clock", None) or SystemClock()
+    real = isinstance(clock, SystemClock)
+    with Signals() as signals:
+        signals.tell(engine.wake)
+        journal = open_journal(
+            storage,
+            owner=Owner.of_this_process(),
+            clock=clock,
+            takeover=choices.takeover,
+            strict=spec.run_config.durability == "strict",
+            threads=real,
+        )
+        try:
+            return _with_journal(journal, storage, created, spec, choices, signals)
+        except (Fenced, StorageError):
+            journal.close(seal=False)
+            raise
+        finally:
+            journal.close()
+
+
+def _with_journal(
+    journal: Journal, storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: Choices, signals: Signals
+) -> Outcome:
+    engine = choices.engine
+    if journal.previous is not None and not journal.previous_closed:
+        _end_leftovers(created.experiment_id)
+    try:
+        engine.open(_job(storage, created, spec, choices, journal.epoch))
+        driver = _assembled(journal, storage, created, spec, choices)
+        driver.parts.callbacks.setup(spec.run_config.stop, created.policy.num_samples)
+        take_over(driver, _epoch_started(journal, choices), storage, list(journal.cuts))
+        try:
+            driver.run(lambda: bool(signals.caught))
+        finally:
+            engine.close()
+        interrupted = signals.caught and not driver.ending
+        reason = "interrupted" if interrupted else driver.ending
+        driver.finish(reason, f"signal {signals.caught}" if interrupted else "")
+        return Outcome(reason, signals.caught if interrupted else 0)
+    except (Fenced, StorageError, InternalError):
+        raise
+    except BaseException as error:
+        with suppress(Exception):  # the first error is the one to raise; recovery does without this record
+            driver.finish("error", f"{type(error).__name__}: {error}"[:500])
+        raise
+    finally:
+        engine.close()
+
+
+def plugins_of(created: ExperimentCreated, spec: JobSpec) -> tuple[Plugins, Searcher]:
+    """The plug-ins of a job, told what the experiment is about.
+
+    Raises:
+        ConfigError: A metric or mode that is missing or given twice.
+    """
+    tune, run = spec.tune_config, spec.run_config
+    scheduler = tune.scheduler or FIFOScheduler()
+    searcher = tune.search_alg or BasicVariantGenerator()
+    seed = created.seed
+    _tell(scheduler, tune.metric, tune.mode, lambda: scheduler.set_search_properties(tune.metric, tune.mode, seed=seed))
+    _tell(
+        searcher,
+        tune.metric,
+        tune.mode,
+        lambda: searcher.set_search_properties(tune.metric, tune.mode, spec.param_space, num_samples=tune.num_samples, seed=seed),
+    )
+    return _with_rules(scheduler, run.stop, tune.metric or getattr(scheduler, "metric", None)), searcher
+
+
+def engine_named(given: str | Engine | None) -> Engine:
+    """The engine that a name stands for, or the one given.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    name = given or settings.engine()
+    if not isinstance(name, str):
+        return name
+    if name != "local":
+        raise ConfigError(f"There is no engine {name!r}; 'local' runs trials in processes on this machine, or give an engine object.")
+    from holdfast.engines.local import LocalEngine
+
+    engine: Engine = LocalEngine()
+    return engine
+
+
+def _with_rules(scheduler: TrialScheduler, stop: Any, metric: str | None) -> Plugins:
+    stopper: Stopper | None = None
+    criteria: dict[str, Any] = {}
+    if isinstance(stop, Mapping):
+        criteria = dict(stop)
+    elif isinstance(stop, Stopper):
+        stopper = stop
+    elif isinstance(stop, (list, tuple)):
+        stopper = CombinedStopper(*stop)
+    elif stop is not None:
+        stopper = FunctionStopper(stop)
+    idle = type(scheduler) is FIFOScheduler
+    return Plugins(scheduler, stopper, criteria, None if idle and metric == "_metric" else metric, idle)
+
+
+def _tell(plugin: Any, metric: str | None, mode: str | None, tell: Callable[[], bool]) -> None:
+    if not tell() and (metric or mode):
+        raise ConfigError(
+            f"metric and mode are given both in TuneConfig and in {type(plugin).__name__}; leave them out of one of the two."
+        )
+
+
+def _assembled(journal: Journal, storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: Choices) -> Driver:
+    """Builds the driver and brings it to the journal's end."""
+    plugins, searcher = plugins_of(created, spec)
+    cut = snapshots.load(journal)
+    controller = Controller()
+    if cut is not None:
+        controller = cut.controller
+        scheduler, stopper, searcher = cut.plugins
+        plugins = plugins._replace(scheduler=scheduler, stopper=stopper)
+    state = controller.state
+    definitions = Definitions(storage)
+    roll = Roll(created, state, storage.root, definitions.load)
+    own_space = isinstance(searcher, BasicVariantGenerator)
+    desk = SearcherDesk(
+        searcher,
+        created.seed,
+        created.trial_prefix,
+        {} if own_space else constants(spec.param_space),
+        namer(created, state, spec.tune_config, definitions.load),
+        definitions.store,
+        own_chance=searcher.own_chance and not (own_space and uses_user_functions(spec.param_space)),
+    )
+    if cut is not None:
+        desk.calls = cut.searcher_calls
+    advice = Advice(plugins, desk, state, roll, created.seed)
+    callbacks = CallbackDesk(spec.run_config.callbacks, state, roll, definitions.store)
+    callbacks.remind(cut.memories if cut else [], cut.position if cut else -1)
+    position = cut.position if cut else -1
+    followers = _followers(storage, journal, controller, spec)
+    replay(journal.replay(after=position), controller, advice, callbacks)
+    clock: Clock = getattr(choices.engine, "clock", None) or SystemClock()
+    parts = Parts(
+        journal, controller, choices.engine, advice, callbacks, followers, snapshots.Snapshots(last=position), storage, clock
+    )
+    return Driver(parts, state.time)
+
+
+def _followers(storage: Storage, journal: Journal, controller: Controller, spec: JobSpec) -> list[Follower]:
+    return []
+
+
+def _job(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: Choices, epoch: int) -> Job:
+    here = os.getcwd()
+    return Job(
+        experiment_dir=storage.root,
+        experiment_name=created.name,
+        trainable=choices.trainable,
+        seed=created.seed,
+        token=f"{created.experiment_id}.{epoch}",
+        environment=settings.environment(),
+        sys_path=[os.path.abspath(entry) for entry in sys.path],
+        working_dir=here,
+        chdir=settings.chdir_to_trial_dir(),
+        log_to_file=_log_files(spec.run_config.log_to_file),
+        echo=spec.run_config.verbose > 0,
+        reuse_workers=created.policy.reuse_workers,
+    )
+
+
+def _log_files(asked: bool | str | tuple[str, str]) -> tuple[str, str] | None:
+    if isinstance(asked, str):
+        return asked, asked
+    if isinstance(asked, bool):
+        return ("stdout", "stderr") if asked else None
+    return asked[0], asked[1]
+
+
+def _epoch_started(journal: Journal, choices: Choices) -> EpochStarted:
+    owner = Owner.of_this_process()
+    return EpochStarted(
+        epoch=journal.epoch,
+        resources=choices.engine.resources(),
+        resume=choices.resume,
+        engine=choices.engine.name,
+        host=owner.host,
+        pid=owner.pid,
+        boot_id=owner.boot_id,
+        start_ticks=owner.start_ticks,
+        versions=versions(),
+        definitions=choices.definitions,
+    )
+
+
+def _end_leftovers(experiment_id: str) -> None:
+    """Ends what an older driver of this experiment left running on this machine."""
+    from holdfast.engines.local import end_leftovers
+
+    end_leftovers(f"{experiment_id}.")

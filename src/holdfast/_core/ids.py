@@ -1,0 +1,26 @@
+"""Identities: what things are called, and why no name is ever given twice.
+
+A trial is `<5 hex>_<5 digits>`: the hexadecimal part belongs to the experiment, the number counts its trials. An
+order is `<epoch>.<position>.<n>`: the n-th order that the record at `position` caused, with the epoch of the driver
+that wrote the record; a record lost with a torn tail takes its orders' ids with it, because a later record at the
+same position belongs to a later epoch.
+"""
+
+from __future__ import annotations
+
+__all__ = ["checkpoint_name", "order_id", "trial_id"]
+
+
+def trial_id(prefix: str, index: int) -> str:
+    """The id of the trial with the given number, counted from 0."""
+    return f"{prefix}_{index:05d}"
+
+
+def order_id(epoch: int, position: int, n: int) -> str:
+    """The id of the n-th order caused by the record at `position`."""
+    return f"{epoch}.{position}.{n}"
+
+
+def checkpoint_name(index: int) -> str:
+    """The directory name of a trial's checkpoint with the given index, as in Ray Tune."""
+    return f"checkpoint_{index:06d}"

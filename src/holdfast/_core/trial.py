@@ -1,0 +1,224 @@
+"""One trial: its states, what is legal in each, and what is known of it.
+
+Knows one trial's own story as the journal tells it. Refuses to know: other trials, resources, who decides, and what
+stands inside configs and metrics.
+
+Words: a *row* is one report; its *number* counts the rows of a branch from 1. A *branch* is a stretch of the trial's life with one config and
+one line of checkpoints; only a restart or a changed config opens a new one. The *mark* is the highest number on
+which a decision stands: rows redone at or below it (after a crash) are not decided again.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from holdfast._core.events import Failure, ResultReported, Saved
+from holdfast.errors import IllegalTransition
+
+__all__ = [
+    "ERROR",
+    "FINAL",
+    "MEANING",
+    "PAUSED",
+    "PAUSING",
+    "PENDING",
+    "RUNNING",
+    "SIGNALS",
+    "STATES",
+    "STOPPING",
+    "TABLE",
+    "TERMINATED",
+    "Kept",
+    "TrialState",
+    "next_state",
+]
+
+PENDING = "PENDING"
+RUNNING = "RUNNING"
+STOPPING = "STOPPING"
+PAUSING = "PAUSING"
+PAUSED = "PAUSED"
+TERMINATED = "TERMINATED"
+ERROR = "ERROR"
+
+STATES = (PENDING, RUNNING, STOPPING, PAUSING, PAUSED, TERMINATED, ERROR)
+FINAL = frozenset({TERMINATED, ERROR})
+
+MEANING = {
+    PENDING: "has no worker and waits for one",
+    RUNNING: "an attempt runs on a worker",
+    STOPPING: "a decision to stop is on record, its worker has not ended yet",
+    PAUSING: "a decision to pause is on record, its worker has not ended yet",
+    PAUSED: "has no worker by decision, and goes on from its newest checkpoint when there is a free place",
+    TERMINATED: "done",
+    ERROR: "failed for good",
+}
+
+# What can happen to a trial: the event that says so, and the circumstance where one event means several things.
+SIGNALS = {
+    "started": "AttemptStarted",
+    "reported": "ResultReported",
+    "continue": "DecisionMade, CONTINUE",
+    "pause": "DecisionMade, PAUSE",
+    "stop": "DecisionMade, STOP",
+    "completed": "AttemptEnded, completed: the function returned",
+    "stopped": "AttemptEnded, stopped: unwound as told",
+    "failed": "AttemptEnded, failed, and another attempt is allowed",
+    "failed_for_good": "AttemptEnded, failed, and no attempt is left",
+    "lost": "AttemptLost: the attempt ended with its driver",
+    "cancelled": "the experiment is stopping and the trial has no worker",
+    "resumed": "EpochStarted, resuming trials in this state",
+    "restarted": "EpochStarted, restarting trials in this state",
+    "skipped": "EpochStarted, giving up trials in this state",
+}
+
+TABLE: dict[tuple[str, str], str] = {
+    (PENDING, "started"): RUNNING,
+    (PENDING, "failed"): PENDING,
+    (PENDING, "failed_for_good"): ERROR,
+    (PENDING, "lost"): PENDING,
+    (PENDING, "cancelled"): TERMINATED,
+    (PENDING, "resumed"): PENDING,
+    (PENDING, "restarted"): PENDING,
+    (PENDING, "skipped"): TERMINATED,
+    (RUNNING, "reported"): RUNNING,
+    (RUNNING, "continue"): RUNNING,
+    (RUNNING, "pause"): PAUSING,
+    (RUNNING, "stop"): STOPPING,
+    (RUNNING, "completed"): TERMINATED,
+    (RUNNING, "failed"): PENDING,
+    (RUNNING, "failed_for_good"): ERROR,
+    (RUNNING, "lost"): PENDING,
+    (RUNNING, "resumed"): RUNNING,
+    (RUNNING, "restarted"): PENDING,
+    (RUNNING, "skipped"): TERMINATED,
+    (STOPPING, "completed"): TERMINATED,
+    (STOPPING, "stopped"): TERMINATED,
+    (STOPPING, "failed"): TERMINATED,
+    (STOPPING, "failed_for_good"): TERMINATED,
+    (STOPPING, "lost"): TERMINATED,
+    (STOPPING, "resumed"): STOPPING,
+    (STOPPING, "restarted"): PENDING,
+    (STOPPING, "skipped"): TERMINATED,
+    (PAUSING, "completed"): PAUSED,
+    (PAUSING, "stopped"): PAUSED,
+    (PAUSING, "failed"): PAUSED,
+    (PAUSING, "failed_for_good"): PAUSED,
+    (PAUSING, "lost"): PAUSED,
+    (PAUSING, "resumed"): PAUSING,
+    (PAUSING, "restarted"): PENDING,
+    (PAUSING, "skipped"): TERMINATED,
+    (PAUSED, "started"): RUNNING,
+    (PAUSED, "failed"): PAUSED,
+    (PAUSED, "failed_for_good"): ERROR,
+    (PAUSED, "lost"): PAUSED,
+    (PAUSED, "cancelled"): TERMINATED,
+    (PAUSED, "resumed"): PAUSED,
+    (PAUSED, "restarted"): PENDING,
+    (PAUSED, "skipped"): TERMINATED,
+    # An attempt that was on its way to a worker when the experiment began to stop.
+    (TERMINATED, "started"): TERMINATED,
+    (TERMINATED, "completed"): TERMINATED,
+    (TERMINATED, "stopped"): TERMINATED,
+    (TERMINATED, "failed"): TERMINATED,
+    (TERMINATED, "failed_for_good"): TERMINATED,
+    (TERMINATED, "lost"): TERMINATED,
+    (TERMINATED, "resumed"): PENDING,
+    (TERMINATED, "restarted"): PENDING,
+    (TERMINATED, "skipped"): TERMINATED,
+    (ERROR, "lost"): ERROR,
+    (ERROR, "resumed"): PENDING,
+    (ERROR, "restarted"): PENDING,
+    (ERROR, "skipped"): ERROR,
+}
+
+
+class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A checkpoint that is on record and not dropped.
+
+    Attributes:
+        saved: The checkpoint as its row recorded it.
+        number: The number of that row.
+        iteration, time_total_s: The counters that an attempt from here goes on from.
+        score: The value of the checkpoint score attribute; None where there is none or it is no number.
+    """
+
+    saved: Saved
+    number: int
+    iteration: int
+    time_total_s: float
+    score: float | None = None
+
+
+class TrialState(msgspec.Struct, gc=False):
+    """What the journal says of one trial.
+
+    Attributes:
+        trial_id, index, name, dirname, tag, config, evaluated: As suggested; `dirname` changes with a restart.
+        state: One of `STATES`.
+        attempt: The number of the newest attempt, from 1; 0 before the first.
+        branch: The number of the branch, from 0.
+        number: The number of the newest row of the newest attempt.
+        mark: The decided mark.
+        failures: Failed attempts that count against the budget.
+        failure: The newest failure, None once a later attempt ended well.
+        next_index: The first checkpoint index that no attempt so far may have begun to write.
+        kept: Checkpoints on record, oldest first.
+        last: The newest row of the history that a user sees; None before the first.
+        changes: What callbacks changed in `last`, encoded.
+        current: The newest row of the newest attempt.
+        stopped_by: Who decided that the trial stops, if somebody did.
+        began: Seconds since 1970 at which its newest attempt started.
+    """
+
+    trial_id: str
+    index: int
+    name: str
+    dirname: str
+    tag: str
+    config: bytes
+    evaluated: bytes
+    state: str = PENDING
+    attempt: int = 0
+    branch: int = 0
+    number: int = 0
+    mark: int = 0
+    failures: int = 0
+    failure: Failure | None = None
+    next_index: int = 0
+    kept: list[Kept] = []
+    last: ResultReported | None = None
+    changes: bytes = b""
+    current: ResultReported | None = None
+    stopped_by: str = ""
+    began: float = 0.0
+    host: str = ""
+    ip: str = ""
+    pid: int = 0
+
+    def resume_point(self) -> Kept | None:
+        """The checkpoint that the next attempt begins from."""
+        return self.kept[-1] if self.kept else None
+
+    def move(self, signal: str) -> None:
+        """Goes to the next state, or raises `IllegalTransition` and changes nothing."""
+        self.state = next_state(self, signal)
+
+    def story(self) -> str:
+        """One line for people."""
+        return (
+            f"trial {self.index}, {self.state}, branch {self.branch}, attempt {self.attempt}, row {self.number}, "
+            f"decided up to {self.mark}, {len(self.kept)} checkpoints, {self.failures} failures"
+        )
+
+
+def next_state(trial: TrialState, signal: str) -> str:
+    """The state that `signal` leads to.
+
+    Raises:
+        IllegalTransition: The table has no such pair. Nothing is changed.
+    """
+    try:
+        return TABLE[trial.state, signal]
+    except KeyError:
+        raise IllegalTransition(trial.trial_id, trial.state, signal, trial.story()) from None

@@ -1,0 +1,239 @@
+"""Advice: asks stop rules, scheduler and searcher, in journal order, and remembers nothing that the journal does not.
+
+The same calls in the same order happen live and on replay: a plug-in is called at the fold of the record that its answer rests
+on. Live, the answer goes on record; on replay it is held against the recorded one, which stands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, NamedTuple
+
+from holdfast import settings, values
+from holdfast._core.commands import AskSearcher, Decide
+from holdfast._core.events import (
+    AttemptEnded,
+    DecisionMade,
+    EpochStarted,
+    InexactFound,
+    NothingSuggested,
+    Record,
+    ResultReported,
+    TrialSuggested,
+)
+from holdfast._core.experiment import ExperimentState
+from holdfast._core.trial import ERROR, TERMINATED, TrialState
+from holdfast._runtime.chance import given_chance
+from holdfast._runtime.roll import ControllerView, Roll
+from holdfast._runtime.searching import SearcherDesk
+from holdfast.errors import ConfigError, MetricMissing
+from holdfast.schedulers.base import TrialScheduler
+from holdfast.stopper.base import Stopper
+
+__all__ = ["Advice", "Judgement", "Plugins"]
+
+_ACTIONS = {"CONTINUE": "CONTINUE", "NOOP": "CONTINUE", "PAUSE": "PAUSE", "STOP": "STOP"}
+
+
+class Plugins(NamedTuple):
+    """The user's own objects that decide.
+
+    Attributes:
+        scheduler: Decides on each row that no stop rule ends.
+        stopper: `stop=` where it is a function, a Stopper or several.
+        criteria: `stop=` where it is a dictionary: flattened key → bound.
+        metric: The metric that every row must hold, or None.
+        idle_scheduler: Whether the scheduler never wants to see a row (FIFO).
+    """
+
+    scheduler: TrialScheduler
+    stopper: Stopper | None
+    criteria: dict[str, Any]
+    metric: str | None
+    idle_scheduler: bool
+
+
+class Judgement(NamedTuple):
+    """What stop rules and scheduler say of a row; callbacks have not been heard yet."""
+
+    trial_id: str
+    number: int
+    heard: int
+    action: str
+    by: str
+    stop_all: bool
+
+
+class Advice:
+    """The plug-ins' one interlocutor.
+
+    Attributes:
+        replaying: Whether answers are held against the record instead of going on it.
+        mismatches: Answers that did not repeat, as they are to go on record.
+    """
+
+    def __init__(self, plugins: Plugins, desk: SearcherDesk, state: ExperimentState, roll: Roll, seed: int) -> None:
+        self.plugins = plugins
+        self.desk = desk
+        self.replaying = True
+        self.mismatches: list[InexactFound] = []
+        self._state = state
+        self._roll = roll
+        self._view = ControllerView(roll)
+        self._seed = seed
+        self._judged: dict[str, Judgement] = {}
+        self._warned: set[str] = set()
+        self._blind = plugins.idle_scheduler and plugins.stopper is None and not plugins.criteria
+        self._strict = plugins.metric if settings.strict_metrics() else None
+
+    def check(self, row: ResultReported) -> None:
+        """Looks at a row before it goes on record.
+
+        Raises:
+            MetricMissing: It lacks the metric that the job is about.
+        """
+        if self._strict is None:
+            return
+        metrics = values.decode(row.metrics, None)
+        if self._strict not in metrics and self._strict not in values.flatten(metrics):
+            full = self._roll.row(self._state.trial(row.trial_id), row)
+            if self._strict not in full:
+                raise MetricMissing(self._strict, sorted(map(str, metrics)))
+
+    def hear(self, record: Record) -> None:
+        """Has scheduler and searcher hear a record that was just folded."""
+        event = record.event
+        if isinstance(event, DecisionMade):
+            self._hear_decision(event)
+        elif isinstance(event, TrialSuggested):
+            if self.replaying:
+                self._compare("searcher", record.position, self.desk.settle(event))
+            self._scheduler("on_trial_add", event.trial_id)
+        elif isinstance(event, NothingSuggested):
+            if self.replaying:
+                self._compare("searcher", record.position, self.desk.settle(event))
+        elif isinstance(event, AttemptEnded):
+            self._hear_end(event)
+        elif isinstance(event, EpochStarted):
+            for trial_id in self._state.revived:
+                self._scheduler("on_trial_add", trial_id)
+
+    def judge(self, order: Decide, row: ResultReported, position: int) -> Judgement:
+        """Asks stop rules and scheduler about a row, at the fold of its record.
+
+        Raises:
+            Exception: What a plug-in itself raised.
+        """
+        judgement = self._judge(row, position)
+        if self.replaying:
+            self._judged[order.trial_id] = judgement
+        return judgement
+
+    def ask(self, order: AskSearcher, position: int) -> None:
+        """Asks the searcher for the next trial, at the fold of the record that caused it."""
+        self.desk.ask(order, position, replaying=self.replaying)
+
+    def still_open(self) -> list[Judgement]:
+        """At the end of a replay: judgements on rows that the last driver did not decide any more."""
+        judged = list(self._judged.values())
+        self._judged.clear()
+        return judged
+
+    def flat(self, trial: TrialState) -> dict[str, Any]:
+        """The newest row of a trial, flattened."""
+        return values.flatten(self._roll.row(trial, trial.last, trial.changes)) if trial.last else {}
+
+    def _judge(self, row: ResultReported, position: int) -> Judgement:
+        action, by, stop_all = "CONTINUE", "scheduler", False
+        plugins, state = self.plugins, self._state
+        if row.done:
+            action, by = "STOP", "done"
+        elif state.stopping:
+            action, by = "STOP", state.stopping
+        elif not self._blind:
+            full = self._roll.row(state.trial(row.trial_id), row)
+            flat = values.flatten(full)
+            if self._reached(flat):
+                action, by = "STOP", "stop"
+            elif plugins.stopper is not None and self._stopper(plugins.stopper, row, full):
+                action, by = "STOP", "stopper"
+            else:
+                action = self._scheduler("on_trial_result", row.trial_id, flat, number=row.number)
+        if plugins.stopper is not None and not state.stopping:
+            stop_all = bool(plugins.stopper.stop_all())
+            if stop_all:
+                action, by = "STOP", "stopper"
+        return Judgement(row.trial_id, row.number, position, action, by, stop_all)
+
+    def _reached(self, flat: dict[str, Any]) -> bool:
+        for key, bound in self.plugins.criteria.items():
+            if key not in flat:
+                if key not in self._warned:
+                    self._warned.add(key)
+                    import warnings
+
+                    warnings.warn(f"stop= names {key!r}, which no row holds so far; rows hold {sorted(flat)}", stacklevel=2)
+            elif flat[key] >= bound:
+                return True
+        return False
+
+    def _stopper(self, stopper: Stopper, row: ResultReported, full: dict[str, Any]) -> bool:
+        stopper.now(self._state.time)
+        chance = contextlib.nullcontext() if stopper.own_chance else self._chance("stopper", row.trial_id, row.number)
+        with chance:
+            return bool(stopper(row.trial_id, full))
+
+    def _scheduler(self, method: str, trial_id: str, *result: dict[str, Any], number: int = 0) -> str:
+        """Calls the scheduler; the answer of `on_trial_result` as one of CONTINUE, PAUSE and STOP."""
+        scheduler = self.plugins.scheduler
+        if self.plugins.idle_scheduler:
+            return "CONTINUE"
+        chance = contextlib.nullcontext() if scheduler.own_chance else self._chance(method, trial_id, number)
+        with chance:
+            answer = getattr(scheduler, method)(self._view, self._roll.of(trial_id), *result)
+        if method != "on_trial_result":
+            return ""
+        try:
+            return _ACTIONS[answer]
+        except (KeyError, TypeError):
+            name = type(scheduler).__name__
+            raise ConfigError(
+                f"{name}.on_trial_result answered {answer!r}; it must be TrialScheduler.CONTINUE, PAUSE, STOP or NOOP."
+            ) from None
+
+    def _chance(self, who: str, trial_id: str, number: int) -> contextlib.AbstractContextManager[None]:
+        trial = self._state.trial(trial_id)
+        return given_chance(self._seed, who, trial.index, trial.branch, number)
+
+    def _hear_decision(self, event: DecisionMade) -> None:
+        if self.replaying:
+            judged = self._judged.pop(event.trial_id, None)
+            if judged is None or (judged.action, judged.stop_all) != (event.action, event.stop_all):
+                was = "nothing" if judged is None else judged.action
+                self._compare("scheduler", self._state.position, f"row {event.number} of {event.trial_id}: {was} for {event.action}")
+        if event.action != "STOP":
+            if not self.desk.searcher.instant:  # one that answers without thinking learns from ends alone
+                self.desk.tell("on_trial_result", event.trial_id, self.flat(self._state.trial(event.trial_id)))
+            return
+        flat = self.flat(self._state.trial(event.trial_id))
+        if event.by != "scheduler":
+            self._scheduler("on_trial_complete", event.trial_id, flat)
+        self.desk.tell("on_trial_complete", event.trial_id, result=flat)
+
+    def _hear_end(self, event: AttemptEnded) -> None:
+        trial = self._state.trial(event.trial_id)
+        if trial.state == TERMINATED and event.outcome == "completed" and not trial.stopped_by:
+            flat = {**self.flat(trial), "done": True}
+            self._scheduler("on_trial_complete", event.trial_id, flat)
+            self.desk.tell("on_trial_complete", event.trial_id, result=flat)
+        elif trial.state == ERROR:
+            self._scheduler("on_trial_error", event.trial_id)
+            self.desk.tell("on_trial_complete", event.trial_id, error=True)
+        if trial.state in (TERMINATED, ERROR):
+            self._roll.forget(event.trial_id)
+
+    def _compare(self, plugin: str, position: int, difference: str) -> None:
+        """Notes the first position from which a plug-in is inexact."""
+        known = any(found.plugin == plugin for found in [*self._state.inexact, *self.mismatches])
+        if difference and not known:
+            self.mismatches.append(InexactFound(plugin, position, difference))

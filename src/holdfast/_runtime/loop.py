@@ -1,0 +1,284 @@
+"""The driver: the one loop in the library.
+
+A turn of it: take observations from the engine, put them on record, fold each and ask the plug-ins what it raises, put
+their answers on record, and only then carry out what follows. Nothing is decided, acknowledged or done before the
+record that it rests on is written and no later driver's claim was seen; nothing irreversible before it is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from holdfast import values
+from holdfast._core.commands import (
+    AskSearcher,
+    Command,
+    Decide,
+    DeleteCheckpoint,
+    DropCheckpoint,
+    EndEpoch,
+    KillAttempt,
+    Reply,
+    StartAttempt,
+    WakeAt,
+)
+from holdfast._core.controller import Controller
+from holdfast._core.events import (
+    CheckpointDeleted,
+    CheckpointDropped,
+    DecisionMade,
+    EpochEnded,
+    Event,
+    Record,
+    ResultReported,
+    Woke,
+    unexpected,
+)
+from holdfast._core.ids import checkpoint_name
+from holdfast._core.trial import RUNNING
+from holdfast._journal import Journal
+from holdfast._runtime.advice import Advice, Judgement
+from holdfast._runtime.callbacks import CallbackDesk
+from holdfast._runtime.snapshots import Snapshots
+from holdfast.clock import Clock
+from holdfast.engines.base import Engine, Observation
+from holdfast.faults import reach
+from holdfast.storage.base import Storage
+
+__all__ = ["Driver", "Follower", "Parts"]
+
+_TURN_S = 0.1  # longest wait while something is due soon: the journal's sync, files, ticks of callbacks
+
+
+class Follower(Protocol):
+    """Something that follows the journal behind the report's path: file loggers, the terminal."""
+
+    def hear(self, record: Record) -> None:
+        """Takes note of a record that was just folded; cheap."""
+
+    def tick(self, now: float) -> bool:
+        """Does what has come due; returns whether something is still waiting."""
+
+    def close(self) -> None:
+        """Finishes what is waiting."""
+
+
+class Parts(NamedTuple):
+    """What the loop is made of; put together by the assembly."""
+
+    journal: Journal
+    controller: Controller
+    engine: Engine
+    advice: Advice
+    callbacks: CallbackDesk
+    followers: Sequence[Follower]
+    snapshots: Snapshots
+    storage: Storage
+    clock: Clock
+
+
+class Driver:
+    """Runs one epoch of an experiment, from the end of recovery to its end.
+
+    Attributes:
+        ending: Why the epoch ends, once it does: "finished" or "fail_fast".
+    """
+
+    def __init__(self, parts: Parts, time_before: float) -> None:
+        self.parts = parts
+        self.controller = parts.controller
+        self.state = parts.controller.state
+        self.ending = ""
+        self._began = parts.clock.monotonic() - time_before
+        self._outbox: list[Command] = []
+        self._timers: dict[str, float] = {}
+        self._deletions: list[tuple[int, DeleteCheckpoint]] = []
+
+    def now(self) -> float:
+        """Experiment time: seconds that drivers have been in charge."""
+        return self.parts.clock.monotonic() - self._began
+
+    def run(self, interrupted: Callable[[], bool]) -> None:
+        """Turns until the experiment is over, or `interrupted` says so.
+
+        Raises:
+            Fenced: A later driver took over. Nothing more was written.
+            StorageError: The disk refuses. What was acknowledged is on record.
+            Exception: What a plug-in or callback raised.
+        """
+        engine, callbacks = self.parts.engine, self.parts.callbacks
+        busy = True
+        while not self.ending and not interrupted():
+            callbacks.step(begin=True)
+            observations = engine.poll(self._patience(busy))
+            self.observe(observations)
+            busy = self.tick()
+            callbacks.step(begin=False)
+
+    def observe(self, observations: list[Observation]) -> None:
+        """Puts on record what the engine saw, in order.
+
+        A second observation of one trial waits until the first is dealt with: a row is decided before its attempt's
+        end is on record.
+        """
+        batch: list[Event] = []
+        trials: set[str] = set()
+        for seen in observations:
+            if seen.trial_id in trials:
+                self.record(batch)
+                batch, trials = [], set()
+            event = self._admitted(seen)
+            if event is not None:
+                batch.append(event)
+                trials.add(seen.trial_id)
+        if batch:
+            self.record(batch)
+
+    def record(self, events: list[Event]) -> None:
+        """Puts events on record, has them handled, and carries out what follows when all of it is written."""
+        journal, clock = self.parts.journal, self.parts.clock
+        while events:
+            answers: list[Event] = []
+            for record in journal.append(events, self.now(), clock.wall()):
+                self._take(record, answers)
+            reach("after_append")
+            events = answers + list(self.parts.advice.desk.answers())
+        self._carry_out()
+
+    def tick(self) -> bool:
+        """Does what has come due between observations; returns whether something waits for the next tick."""
+        now = self.parts.clock.monotonic()
+        journal = self.parts.journal
+        journal.tick(now)
+        due = [order for order, time in self._timers.items() if time <= self.now()]
+        for order in due:
+            del self._timers[order]
+        events: list[Event] = [Woke(order) for order in due]
+        events += self.parts.advice.desk.answers()
+        events += self._delete()
+        if events:
+            self.record(events)
+        waiting = [follower.tick(now) for follower in self.parts.followers]
+        self.parts.snapshots.consider(self.controller, self.parts.advice, self.parts.callbacks, journal)
+        return any(waiting) or bool(self._deletions) or journal.durable < journal.next_position - 1
+
+    def finish(self, reason: str, detail: str) -> None:
+        """Ends the epoch in good order: all on record and durable, dropped checkpoints gone, files written.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        parts = self.parts
+        parts.journal.sync()
+        while events := self._delete():
+            self.record(events)
+        for follower in parts.followers:
+            follower.close()
+        if reason in ("finished", "fail_fast"):
+            parts.callbacks.end()
+        self.record([EpochEnded(reason, detail)])
+        parts.journal.sync()
+        parts.snapshots.consider(self.controller, parts.advice, parts.callbacks, parts.journal)
+
+    def answer(self, judgement: Judgement, *, repeated: bool = False) -> DecisionMade:
+        """The decision on a row: what was judged, with what callbacks change in the row."""
+        row = self.state.trial(judgement.trial_id).current
+        assert row is not None and row.number == judgement.number  # noqa: S101 - the controller asked about this row
+        changes = self.parts.callbacks.amend(judgement, row, repeated=repeated)
+        return DecisionMade(
+            trial_id=judgement.trial_id,
+            number=judgement.number,
+            action=judgement.action,
+            by=judgement.by,
+            heard=judgement.heard,
+            changes=changes,
+            stop_all=judgement.stop_all,
+        )
+
+    def again(self, command: Command) -> None:
+        """Takes a repeatable order of an older driver up again; carried out with the next record."""
+        self._outbox.append(command)
+
+    def _take(self, record: Record, answers: list[Event]) -> None:
+        commands = self.controller.handle(record)
+        parts = self.parts
+        parts.advice.hear(record)
+        parts.callbacks.hear(record)
+        for follower in parts.followers:
+            follower.hear(record)
+        for command in commands:
+            if isinstance(command, Decide):
+                assert isinstance(record.event, ResultReported)  # noqa: S101 - only a row raises this question
+                answers.append(self.answer(parts.advice.judge(command, record.event, record.position)))
+            elif isinstance(command, AskSearcher):
+                parts.advice.ask(command, record.position)
+            elif isinstance(command, DropCheckpoint):
+                answers.append(CheckpointDropped(command.order, command.trial_id, command.index))
+            else:
+                self._outbox.append(command)
+
+    def _carry_out(self) -> None:
+        if not self._outbox:
+            return
+        reach("before_dispatch")
+        outbox, self._outbox = self._outbox, []
+        engine = self.parts.engine
+        for command in outbox:
+            match command:
+                case Reply():
+                    engine.reply(command.trial_id, command.attempt, command.number, command.action)
+                    reach("after_reply")
+                case StartAttempt():
+                    engine.start(command)
+                case KillAttempt():
+                    engine.kill(command.trial_id, command.attempt)
+                case WakeAt():
+                    self._timers[command.order] = command.time
+                case DeleteCheckpoint():
+                    self._deletions.append((self.state.position, command))
+                case EndEpoch():
+                    self.ending = command.reason
+                case Decide() | AskSearcher() | DropCheckpoint():
+                    pass  # answered before anything is carried out
+                case _:
+                    unexpected(command)
+
+    def _delete(self) -> list[Event]:
+        """Deletes dropped checkpoints whose drop is durable."""
+        done: list[Event] = []
+        durable = self.parts.journal.durable
+        while self._deletions and self._deletions[0][0] <= durable:
+            _, order = self._deletions.pop(0)
+            reach("before_delete")
+            self.parts.storage.delete(f"{order.dirname}/{checkpoint_name(order.index)}")
+            done.append(CheckpointDeleted(order.order, order.trial_id, order.index))
+        return done
+
+    def _admitted(self, seen: Observation) -> Event | None:
+        """The observation as it goes on record; None for one of an attempt that is over, which is refused without harm."""
+        start = self.controller.open_orders.get(self.controller.running.get(seen.trial_id, ""))
+        if not isinstance(start, StartAttempt) or start.attempt != seen.attempt:
+            return None
+        if not isinstance(seen, ResultReported):
+            return seen
+        trial = self.state.trial(seen.trial_id)
+        if trial.state != RUNNING:
+            return None
+        self.parts.advice.check(seen)
+        attribute = self.state.policy.score_attribute
+        if seen.saved is None or not attribute:
+            return seen
+        value = values.flatten(values.decode(seen.metrics, None)).get(attribute)
+        score = float(value) if isinstance(value, (int, float)) else None
+        return msgspec.structs.replace(seen, score=score)
+
+    def _patience(self, busy: bool) -> float:
+        """How long the engine may wait for something to see."""
+        limit = _TURN_S if busy or self.parts.callbacks.callbacks else 1.0
+        if self._timers:
+            limit = min(limit, max(0.0, min(self._timers.values()) - self.now()))
+        return limit
+

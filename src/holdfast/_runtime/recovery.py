@@ -1,0 +1,134 @@
+"""Recovery: replay the journal through the controller and the plug-ins, then answer what the last driver left open.
+
+`replay` only reads. `take_over` begins the new epoch: what was judged and not decided is decided, what was asked and
+not answered is answered, attempts that ended with their driver are lost at no cost to their trials, and repeatable
+orders are given again. A fresh experiment goes the same way with nothing to replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from holdfast._core.commands import (
+    AskSearcher,
+    Decide,
+    DeleteCheckpoint,
+    DropCheckpoint,
+    Order,
+    StartAttempt,
+    WakeAt,
+)
+from holdfast._core.controller import Controller
+from holdfast._core.events import AttemptLost, CheckpointDropped, EpochStarted, Event, InexactFound, Record, ResultReported
+from holdfast._core.ids import checkpoint_name
+from holdfast._runtime.advice import Advice
+from holdfast._runtime.callbacks import CallbackDesk
+from holdfast._runtime.loop import Driver
+from holdfast.storage.base import Storage
+
+__all__ = ["Leftovers", "replay", "sweep", "take_over"]
+
+STAGING = ".staging-"  # what an attempt writes before its checkpoint has a name
+
+
+class Leftovers(NamedTuple):
+    """What an older driver left open."""
+
+    orders: list[Order]
+    trials: list[str]
+
+
+def replay(
+    records: Iterator[Record],
+    controller: Controller,
+    advice: Advice,
+    callbacks: CallbackDesk | None = None,
+    also: Callable[[Record], None] | None = None,
+) -> None:
+    """Handles recorded events as they were handled the first time, without carrying anything out.
+
+    Args:
+        records: The journal behind the position at which controller and plug-ins stand.
+        controller, advice: Brought to the journal's end.
+        callbacks: Told again what they may have missed; None to tell nobody.
+        also: Hears each record after its fold.
+    """
+    for record in records:
+        commands = controller.handle(record)
+        advice.hear(record)
+        if callbacks is not None:
+            callbacks.replay(record)
+        if also is not None:
+            also(record)
+        for command in commands:
+            if isinstance(command, Decide) and isinstance(record.event, ResultReported):
+                advice.judge(command, record.event, record.position)
+            elif isinstance(command, AskSearcher):
+                advice.ask(command, record.position)
+
+
+def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: list[Event]) -> None:
+    """Begins this driver's epoch.
+
+    Args:
+        driver: At the end of the replay.
+        started: The fact to put on record first.
+        storage: Where what killed attempts left half-written is swept.
+        cuts: Torn tails that opening the journal cut.
+    """
+    parts = driver.parts
+    controller, advice, callbacks = parts.controller, parts.advice, parts.callbacks
+    callbacks.catch_up()
+    left = Leftovers(list(controller.open_orders.values()), list(controller.running))
+    judged = advice.still_open()
+    foreseen = advice.desk.foreseen()
+    inexact: list[InexactFound] = list(advice.mismatches)
+    advice.replaying = False
+    advice.desk.go_live(parts.engine.wake)
+    driver.record([started, *cuts, *inexact])
+    driver.record([driver.answer(judgement, repeated=True) for judgement in judged])
+    driver.record(list(foreseen))
+    lost: list[Event] = []
+    dropped: list[Event] = []
+    for order in left.orders:
+        if isinstance(order, StartAttempt):
+            _sweep_trial(storage, driver, order)
+            lost.append(AttemptLost(order.order, order.trial_id, order.attempt, "driver"))
+        elif isinstance(order, DropCheckpoint):
+            dropped.append(CheckpointDropped(order.order, order.trial_id, order.index))
+        elif isinstance(order, (DeleteCheckpoint, WakeAt)):
+            driver.again(order)
+        elif isinstance(order, AskSearcher) and not any(answer.order == order.order for answer in foreseen):
+            advice.ask(order, driver.state.position)
+    driver.record(dropped)
+    driver.record(lost)
+    driver.record(list(advice.desk.answers()))
+
+
+def _sweep_trial(storage: Storage, driver: Driver, order: StartAttempt) -> None:
+    trial = driver.state.trial(order.trial_id)
+    named = {checkpoint_name(kept.saved.index) for kept in trial.kept}
+    sweep(storage, order.dirname, named, trial.next_index)
+
+
+def sweep(storage: Storage, dirname: str, named: set[str], first_unnamed: int) -> list[str]:
+    """Removes staging directories, and checkpoints that an attempt completed but no record names.
+
+    Args:
+        storage: The experiment's directory.
+        dirname: The trial's directory.
+        named: The directory names of the checkpoints on record.
+        first_unnamed: Only checkpoints from this index on are looked at; earlier ones are retention's.
+
+    Returns:
+        What was removed.
+    """
+    removed = []
+    for name in storage.names(dirname):
+        begun = name.startswith("checkpoint_") and name not in named and name >= checkpoint_name(first_unnamed)
+        if begun or name.startswith(STAGING):
+            storage.delete(f"{dirname}/{name}")
+            removed.append(f"{dirname}/{name}")
+    return removed
+

@@ -1,0 +1,205 @@
+"""The searcher's desk: where the searcher hears what happened and is asked for the next configuration.
+
+A searcher that thinks (`instant = False`) has a thread and a mailbox of its own: what it is to hear and what it is
+asked stand in one line, in journal order, so an answer rests on exactly what had been heard when the question was put.
+On replay the same line is worked off at once, in the caller's thread. A recorded answer is never asked for again: if
+the repeated one differs, the recorded one stands and the searcher is given it through `adopt`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from holdfast import values
+from holdfast._core.commands import AskSearcher
+from holdfast._core.events import NothingSuggested, TrialSuggested
+from holdfast._core.ids import trial_id
+from holdfast._runtime.chance import given_chance
+from holdfast.search.base import Searcher
+
+__all__ = ["Answer", "Names", "SearcherDesk"]
+
+Answer = TrialSuggested | NothingSuggested
+
+
+class Names(NamedTuple):
+    """What a new trial is called."""
+
+    tag: str
+    dirname: str
+    name: str
+
+
+class SearcherDesk:
+    """Puts questions to the searcher and tells it what happened.
+
+    Args:
+        searcher: The user's own object.
+        seed: The experiment's seed.
+        prefix: What trial ids begin with.
+        constants: The part of `param_space` that a suggestion is merged into; empty where the searcher resolves the
+            whole space itself.
+        name: Gives (index, trial id, config, evaluated) its names.
+        store: Keeps a pickle and returns its sha256.
+        own_chance: Whether all chance in its answers comes from generators of its own.
+    """
+
+    def __init__(
+        self,
+        searcher: Searcher,
+        seed: int,
+        prefix: str,
+        constants: dict[str, Any],
+        name: Callable[[int, str, dict[str, Any], dict[str, Any]], Names],
+        store: values.Store,
+        *,
+        own_chance: bool,
+    ) -> None:
+        self.searcher = searcher
+        self.calls = 0
+        self._seed = seed
+        self._prefix = prefix
+        self._constants = constants
+        self._name = name
+        self._store = store
+        self._own_chance = own_chance
+        self._busy = False
+        self._thread: threading.Thread | None = None
+        self._mail: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self._ready: deque[Answer | BaseException] = deque()
+        self._foreseen: dict[str, Answer] = {}
+        self._wake: Callable[[], None] = lambda: None
+
+    def go_live(self, wake: Callable[[], None]) -> None:
+        """Ends the replay: from here on a searcher that thinks does so in its own thread."""
+        self._wake = wake
+        if not self.searcher.instant:
+            self._thread = threading.Thread(target=self._work, name="holdfast-searcher", daemon=True)
+            self._thread.start()
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing is being thought and nothing waits to be heard: the moment for a snapshot."""
+        return self._thread is None or (self._mail.empty() and not self._ready and not self._busy)
+
+    def tell(self, method: str, *arguments: Any, **named: Any) -> None:
+        """Has the searcher hear something: the name of its method and the arguments."""
+        self.calls += 1
+        number = self.calls
+        self._do(lambda: self._call(number, method, *arguments, **named))
+
+    def ask(self, order: AskSearcher, heard: int, *, replaying: bool = False) -> None:
+        """Asks for the next trial; the answer comes from `answers`, or on replay is compared in `settle`."""
+        self.calls += 1
+        number = self.calls
+
+        def think() -> None:
+            answer = self._suggest(number, order, heard)
+            if replaying:
+                self._foreseen[order.order] = answer
+            else:
+                self._ready.append(answer)
+
+        self._do(think)
+
+    def settle(self, recorded: Answer) -> str:
+        """On replay: holds the repeated answer against the one on record.
+
+        Returns:
+            Empty when they agree, else one line that says how they differ; the searcher has then been given the recorded one.
+        """
+        repeated = self._foreseen.pop(recorded.order, None)
+        if isinstance(recorded, NothingSuggested):
+            same = isinstance(repeated, NothingSuggested) and repeated.finished == recorded.finished
+            return "" if same else f"was recorded to have nothing to suggest, now gives {repeated!r}"
+        if isinstance(repeated, TrialSuggested) and repeated.config == recorded.config:
+            return ""
+        self._adopt(recorded)
+        return f"the configuration of {recorded.trial_id} did not repeat"
+
+    def foreseen(self) -> list[Answer]:
+        """At the end of a replay: answers to questions that were still open when the last driver ended."""
+        answers = list(self._foreseen.values())
+        self._foreseen.clear()
+        return answers
+
+    def answers(self) -> list[Answer]:
+        """What is ready to go on record.
+
+        Raises:
+            Exception: What the searcher itself raised.
+        """
+        ready: list[Answer] = []
+        while self._ready:
+            item = self._ready.popleft()
+            if isinstance(item, BaseException):
+                raise item
+            ready.append(item)
+        return ready
+
+    def close(self) -> None:
+        """Lets the searcher finish its thought, and ends its thread."""
+        if self._thread is not None:
+            self._mail.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _do(self, what: Callable[[], Any]) -> None:
+        if self._thread is None:
+            what()
+        else:
+            self._mail.put(what)
+
+    def _work(self) -> None:
+        while (what := self._mail.get()) is not None:
+            self._busy = True
+            try:
+                what()
+            except BaseException as error:  # noqa: BLE001 - a searcher's own error leaves fit() as itself
+                self._ready.append(error)
+            self._busy = False
+            self._wake()
+
+    def _call(self, number: int, method: str, *arguments: Any, **named: Any) -> Any:
+        chance = contextlib.nullcontext() if self._own_chance else given_chance(self._seed, "searcher", number)
+        with chance:
+            return getattr(self.searcher, method)(*arguments, **named)
+
+    def _suggest(self, number: int, order: AskSearcher, heard: int) -> Answer:
+        new = trial_id(self._prefix, order.index)
+        suggestion = self._call(number, "suggest", new)
+        if suggestion is None or suggestion == Searcher.FINISHED:
+            return NothingSuggested(order.order, heard, finished=suggestion is not None)
+        resolved = getattr(self.searcher, "last_evaluated", None)
+        evaluated = values.flatten(suggestion) if resolved is None else resolved
+        config = _merged(self._constants, suggestion) if self._constants else suggestion
+        names = self._name(order.index, new, config, evaluated)
+        return TrialSuggested(
+            order=order.order,
+            heard=heard,
+            trial_id=new,
+            config=values.encode(config, self._store),
+            evaluated=values.encode(evaluated, self._store),
+            tag=names.tag,
+            dirname=names.dirname,
+            name=names.name,
+        )
+
+    def _adopt(self, recorded: TrialSuggested) -> None:
+        adopt = getattr(self.searcher, "adopt", None)
+        if adopt is not None:
+            adopt(recorded.trial_id, values.decode(recorded.config, None))
+
+
+def _merged(constants: dict[str, Any], suggestion: dict[str, Any]) -> dict[str, Any]:
+    """`suggestion` laid over `constants`, dictionary by dictionary."""
+    merged = dict(constants)
+    for key, value in suggestion.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged

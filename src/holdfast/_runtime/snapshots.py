@@ -1,0 +1,87 @@
+"""Snapshots: one consistent cut of controller, plug-ins and callbacks' memories at one position.
+
+A shortcut for recovery and nothing more: losing all of them loses nothing. Taken between calls, when no plug-in is thinking,
+and published only when the journal is durable that far.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from holdfast._core.controller import Controller
+from holdfast._journal import Journal
+from holdfast._runtime.advice import Advice
+from holdfast._runtime.callbacks import CallbackDesk
+
+__all__ = ["SCHEMA", "Cut", "Snapshots", "load"]
+
+SCHEMA = 1  # of what stands inside a snapshot; one of another number is dropped
+
+
+class Cut(NamedTuple):
+    """A loaded snapshot."""
+
+    position: int
+    controller: Controller
+    plugins: Any
+    searcher_calls: int
+    memories: list[dict[str, Any] | None]
+
+
+class Snapshots:
+    """When to take one: by default when the records since the last outnumber four times the trials, and 20,000.
+
+    Args:
+        due: Says whether one is due, given the position, the position of the last one and the number of trials.
+    """
+
+    def __init__(self, due: Callable[[int, int, int], bool] | None = None, last: int = -1) -> None:
+        self._due = due or _default_due
+        self._last = last
+
+    def consider(self, controller: Controller, advice: Advice, callbacks: CallbackDesk, journal: Journal) -> None:
+        """Takes a snapshot if one is due and this is a moment for it."""
+        position = controller.state.position
+        if position == self._last or not self._due(position, self._last, len(controller.state.trials)):
+            return
+        if not advice.desk.resting:
+            return
+        if journal.durable < position:
+            journal.sync()
+        payload = _payload(controller, advice, callbacks)
+        if payload is not None:
+            journal.save_snapshot(SCHEMA, position, payload)
+        self._last = position
+
+
+def load(journal: Journal) -> Cut | None:
+    """The newest snapshot that counts, or None. One that cannot be read is no damage: recovery replays from further back."""
+    found = journal.load_snapshot(SCHEMA)
+    if found is None:
+        return None
+    position, payload = found
+    try:
+        core, plugins, calls, memories = msgspec.msgpack.decode(payload, type=tuple[Controller, bytes, int, bytes])
+        return Cut(position, core, pickle.loads(plugins), calls, pickle.loads(memories))  # noqa: S301 - written by this experiment's own driver
+    except Exception:  # noqa: BLE001 - a user's plug-in may raise anything while it is revived; the journal has it all
+        return None
+
+
+def _payload(controller: Controller, advice: Advice, callbacks: CallbackDesk) -> bytes | None:
+    import cloudpickle
+
+    plugins = (advice.plugins.scheduler, advice.plugins.stopper, advice.desk.searcher)
+    try:
+        pickled = cloudpickle.dumps(plugins)
+        memories = cloudpickle.dumps(callbacks.memories())
+    except Exception:  # noqa: BLE001 - a plug-in that cannot be pickled is replayed instead
+        return None
+    return msgspec.msgpack.encode((controller, pickled, advice.desk.calls, memories))
+
+
+def _default_due(position: int, last: int, trials: int) -> bool:
+    return position - last > max(20_000, 4 * trials)

@@ -1,0 +1,150 @@
+"""The processes of this machine as `/proc` shows them, and how whole trees of them are ended.
+
+This module knows pids and parents. It does not know what any process is for. It imports next to nothing, because the
+guardian does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterable
+
+__all__ = [
+    "become_subreaper",
+    "descendants",
+    "end_descendants",
+    "end_with_token",
+    "has_children",
+    "parents",
+    "prepare_subreaper",
+    "reap",
+]
+
+_PR_SET_CHILD_SUBREAPER = 36
+_PAUSE_S = 0.001
+_libc: list[object] = []
+
+
+def prepare_subreaper() -> None:
+    """Loads what `become_subreaper` needs, so that processes forked from here need not."""
+    if not _libc:
+        import ctypes
+
+        _libc.append(ctypes.CDLL(None, use_errno=True).prctl)
+
+
+def become_subreaper() -> None:
+    """Makes orphans among this process's descendants its own children.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
+    prepare_subreaper()
+    prctl = _libc[0]
+    if prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:  # type: ignore[operator]
+        raise OSError("this kernel does not let a process adopt orphans (prctl PR_SET_CHILD_SUBREAPER)")
+
+
+def has_children() -> bool:
+    """Whether this process has a child that lives or waits to be reaped; reaps the dead ones."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def reap() -> list[tuple[int, int]]:
+    """Reaps all dead children; returns (pid, wait status) of each."""
+    dead = []
+    try:
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return dead
+            dead.append((pid, status))
+    except ChildProcessError:
+        return dead
+
+
+def parents() -> dict[int, int]:
+    """Each living process's parent (dead ones that wait to be reaped are left out)."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    state, parent = file.read().rpartition(b")")[2].split()[:2]
+                if state not in (b"Z", b"X"):
+                    found[int(name)] = int(parent)
+    return found
+
+
+def descendants(root: int, but: Iterable[int] = ()) -> list[int]:
+    """All living processes below `root`, save those in `but` and what is below them."""
+    below: dict[int, list[int]] = {}
+    for pid, parent in parents().items():
+        below.setdefault(parent, []).append(pid)
+    left_out, found, pending = set(but), [], [root]
+    while pending:
+        for pid in below.get(pending.pop(), ()):
+            if pid not in left_out:
+                found.append(pid)
+                pending.append(pid)
+    return found
+
+
+def end_descendants(but: Iterable[int] = ()) -> list[tuple[int, int]]:
+    """Kills what is below this process, save `but` and what is below those, until nothing is left.
+
+    This process should be a sub-reaper: what has left its group or session is found all the same, because orphans
+    come here. Returns (pid, wait status) of the children that were reaped, those in `but` included.
+    """
+    dead: list[tuple[int, int]] = []
+    me, kept = os.getpid(), list(but)
+    while True:
+        found = descendants(me, kept)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        dead += reap()
+        if not found:
+            return dead
+        time.sleep(_PAUSE_S)
+
+
+def end_with_token(prefix: str) -> list[int]:
+    """Kills this user's processes whose environment says `HOLDFAST_TOKEN=<prefix>...`, until none is left.
+
+    This process and what it descends from are spared. Returns the pids that were killed.
+    """
+    wanted, ended = f"HOLDFAST_TOKEN={prefix}".encode(), set()
+    while True:
+        tree = parents()
+        spared, pid = {os.getpid()}, os.getpid()
+        while pid in tree and tree[pid] not in spared:
+            pid = tree[pid]
+            spared.add(pid)
+        found = [pid for pid in tree if pid not in spared and _carries(pid, wanted)]
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                ended.add(pid)
+        if not found:
+            return sorted(ended)
+        time.sleep(_PAUSE_S)
+
+
+def _carries(pid: int, wanted: bytes) -> bool:
+    try:
+        if os.stat(f"/proc/{pid}").st_uid != os.getuid():
+            return False
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environment = file.read()
+    except OSError:  # it ended meanwhile, or is not ours to read
+        return False
+    return environment.startswith(wanted) or b"\0" + wanted in environment

@@ -1,0 +1,264 @@
+"""What a user says of a job: `TuneConfig`, `RunConfig`, `FailureConfig`, `CheckpointConfig`, `ResumeConfig`.
+
+Plain values, checked when they are made. Each accepts Ray Tune's parameters; ours are keyword-only and at the end.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from holdfast.errors import ConfigError
+
+if TYPE_CHECKING:
+    from holdfast.callback import Callback
+    from holdfast.engines.base import Engine
+    from holdfast.schedulers.base import TrialScheduler
+    from holdfast.search.base import Searcher
+    from holdfast.stopper.base import Stopper
+    from holdfast.trial import Trial
+
+__all__ = ["CheckpointConfig", "FailureConfig", "ResumeConfig", "RunConfig", "TuneConfig"]
+
+_DEPRECATED = "DEPRECATED"
+
+
+class _Shown:
+    """Gives the configs a repr of what was set, and equality by value."""
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if value is not None)
+        return f"{type(self).__name__}({shown})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class TuneConfig(_Shown):
+    """How the search goes.
+
+    Args:
+        mode: "min" or "max": what a better `metric` is.
+        metric: The metric that scheduler, searcher and `get_best_result` go by; each row must hold it.
+        search_alg: Where configurations come from; `BasicVariantGenerator` (random draws and grids) by default.
+        scheduler: Which trials stop early; `FIFOScheduler` (none) by default.
+        num_samples: How often the space is sampled; with grids, how often the whole grid is run. -1: until stopped.
+        max_concurrent_trials: Upper bound of trials running at once, also after a restore.
+        time_budget_s: Seconds (or a `timedelta`) that drivers may be in charge in all; downtime does not count.
+        reuse_actors: Whether a worker process may run one trial after another.
+        trial_name_creator: Gives a trial (`holdfast.Trial`) its display name.
+        trial_dirname_creator: Gives a trial its directory's name; no "/" in it.
+        chdir_to_trial_dir: Deprecated; set `RAY_CHDIR_TO_TRIAL_DIR=0` instead.
+        seed: Makes the whole experiment repeatable. Drawn and recorded when not given.
+
+    Raises:
+        ConfigError: A value that cannot be.
+    """
+
+    def __init__(
+        self,
+        mode: str | None = None,
+        metric: str | None = None,
+        search_alg: Searcher | None = None,
+        scheduler: TrialScheduler | None = None,
+        num_samples: int = 1,
+        max_concurrent_trials: int | None = None,
+        time_budget_s: float | datetime.timedelta | None = None,
+        reuse_actors: bool = False,
+        trial_name_creator: Callable[[Trial], str] | None = None,
+        trial_dirname_creator: Callable[[Trial], str] | None = None,
+        chdir_to_trial_dir: Any = _DEPRECATED,
+        *,
+        seed: int | None = None,
+    ) -> None:
+        if chdir_to_trial_dir != _DEPRECATED:
+            raise DeprecationWarning("TuneConfig(chdir_to_trial_dir=...) is gone: set the environment variable RAY_CHDIR_TO_TRIAL_DIR=0.")
+        if mode not in (None, "min", "max"):
+            raise ConfigError(f"TuneConfig(mode={mode!r}): mode is 'min' or 'max'.")
+        if num_samples != int(num_samples) or num_samples < -1 or num_samples == 0:
+            raise ConfigError(f"TuneConfig(num_samples={num_samples!r}): a positive whole number, or -1 for no end.")
+        if max_concurrent_trials is not None and max_concurrent_trials < 0:
+            raise ConfigError(f"TuneConfig(max_concurrent_trials={max_concurrent_trials!r}): a positive number, or None for no bound.")
+        if isinstance(time_budget_s, datetime.timedelta):
+            time_budget_s = time_budget_s.total_seconds()
+        if time_budget_s is not None and not time_budget_s > 0:
+            raise ConfigError(f"TuneConfig(time_budget_s={time_budget_s!r}): a positive number of seconds, or a timedelta.")
+        self.mode = mode
+        self.metric = metric
+        self.search_alg = search_alg
+        self.scheduler = scheduler
+        self.num_samples = int(num_samples)
+        self.max_concurrent_trials = max_concurrent_trials
+        self.time_budget_s = time_budget_s
+        self.reuse_actors = reuse_actors
+        self.trial_name_creator = trial_name_creator
+        self.trial_dirname_creator = trial_dirname_creator
+        self.chdir_to_trial_dir = _DEPRECATED
+        self.seed = seed
+
+
+class FailureConfig(_Shown):
+    """What a failed attempt costs.
+
+    Args:
+        max_failures: Failed attempts that a trial survives: 3 is up to four attempts, 0 none, -1 any number.
+        fail_fast: True ends the experiment at the first trial that failed for good; "raise" also raises its exception.
+
+    Raises:
+        ConfigError: `fail_fast` together with `max_failures`, or a value that cannot be.
+    """
+
+    def __init__(self, max_failures: int = 0, fail_fast: bool | Literal["raise"] = False) -> None:
+        if max_failures != int(max_failures) or max_failures < -1:
+            raise ConfigError(f"FailureConfig(max_failures={max_failures!r}): 0, a positive whole number, or -1 for no bound.")
+        if fail_fast not in (True, False, "raise"):
+            raise ConfigError(f"FailureConfig(fail_fast={fail_fast!r}): True, False or 'raise'.")
+        if fail_fast and max_failures:
+            raise ConfigError("FailureConfig: fail_fast and max_failures exclude each other; give one of them.")
+        self.max_failures = int(max_failures)
+        self.fail_fast = fail_fast
+
+
+class CheckpointConfig(_Shown):
+    """Which checkpoints of a trial are kept.
+
+    The newest checkpoint is always kept, because the trial resumes from it.
+
+    Args:
+        num_to_keep: How many of the best; None keeps all.
+        checkpoint_score_attribute: The metric by which they are ranked, nested ones as "a/b"; None ranks by age.
+        checkpoint_score_order: "max" or "min".
+        checkpoint_frequency: Of class trainables; 0 for functions.
+        checkpoint_at_end: Of class trainables; None or False for functions.
+
+    Raises:
+        ConfigError: A value that cannot be.
+    """
+
+    def __init__(
+        self,
+        num_to_keep: int | None = None,
+        checkpoint_score_attribute: str | None = None,
+        checkpoint_score_order: str | None = "max",
+        checkpoint_frequency: int | None = 0,
+        checkpoint_at_end: bool | None = None,
+    ) -> None:
+        if num_to_keep is not None and num_to_keep <= 0:
+            raise ConfigError(f"CheckpointConfig(num_to_keep={num_to_keep!r}): a positive whole number, or None to keep all.")
+        if checkpoint_score_order not in ("max", "min"):
+            raise ConfigError(f"CheckpointConfig(checkpoint_score_order={checkpoint_score_order!r}): 'max' or 'min'.")
+        if checkpoint_frequency is None or checkpoint_frequency < 0:
+            raise ConfigError(f"CheckpointConfig(checkpoint_frequency={checkpoint_frequency!r}): 0 or a positive whole number.")
+        self.num_to_keep = num_to_keep
+        self.checkpoint_score_attribute = checkpoint_score_attribute
+        self.checkpoint_score_order = checkpoint_score_order
+        self.checkpoint_frequency = checkpoint_frequency
+        self.checkpoint_at_end = checkpoint_at_end
+
+
+class RunConfig(_Shown):
+    """Where and how an experiment runs.
+
+    Args:
+        name: The experiment's name and its directory's; by default the trainable's with the date.
+        storage_path: The directory that holds it; by default `HOLDFAST_RESULTS_DIR` or `~/holdfast_results`.
+        storage_filesystem: Not supported yet; local paths only.
+        failure_config: What a failed attempt costs.
+        checkpoint_config: Which checkpoints are kept.
+        sync_config: Not supported yet.
+        verbose: 0 prints nothing, 1 the progress, 2 also each trial's end, 3 also each row.
+        stop: When trials stop: a dictionary of bounds (`{"training_iteration": 10}`), a function of (trial_id,
+            result), a `Stopper` or a list of them.
+        callbacks: User code that hears what happens.
+        progress_reporter: Not supported yet.
+        log_to_file: Where trials' output goes, below the trial's directory: True for `stdout` and `stderr`, a name,
+            or a pair of names. False keeps it in the experiment's `logs/`.
+        local_dir: Deprecated; use `storage_path`.
+        engine: "local", or an engine object.
+        durability: "group": acknowledged rows survive any kill, and a power cut loses at most 0.1 s; "strict": nothing.
+
+    Raises:
+        ConfigError: A value that cannot be.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        storage_path: str | os.PathLike[str] | None = None,
+        storage_filesystem: Any = None,
+        failure_config: FailureConfig | None = None,
+        checkpoint_config: CheckpointConfig | None = None,
+        sync_config: Any = None,
+        verbose: int | None = None,
+        stop: Mapping[str, Any] | Stopper | Sequence[Stopper] | Callable[[str, Mapping[str, Any]], bool] | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        progress_reporter: Any = None,
+        log_to_file: bool | str | tuple[str, str] = False,
+        local_dir: str | None = None,
+        *,
+        engine: str | Engine | None = None,
+        durability: Literal["group", "strict"] = "group",
+    ) -> None:
+        if local_dir is not None:
+            raise DeprecationWarning("RunConfig(local_dir=...) is gone: use RunConfig(storage_path=...).")
+        for what, given in (
+            ("storage_filesystem", storage_filesystem),
+            ("sync_config", sync_config),
+            ("progress_reporter", progress_reporter),
+        ):
+            if given is not None:
+                raise ConfigError(f"RunConfig({what}=...) is not supported yet: leave it out. Experiments live on local paths.")
+        if durability not in ("group", "strict"):
+            raise ConfigError(f"RunConfig(durability={durability!r}): 'group' or 'strict'.")
+        if verbose is not None and verbose not in (0, 1, 2, 3):
+            raise ConfigError(f"RunConfig(verbose={verbose!r}): 0, 1, 2 or 3.")
+        self.name = name
+        self.storage_path = None if storage_path is None else os.fspath(storage_path)
+        self.storage_filesystem = storage_filesystem
+        self.failure_config = failure_config or FailureConfig()
+        self.checkpoint_config = checkpoint_config or CheckpointConfig()
+        self.sync_config = sync_config
+        self.verbose = 1 if verbose is None else verbose
+        self.stop = stop
+        self.callbacks = list(callbacks or [])
+        self.progress_reporter = progress_reporter
+        self.log_to_file = log_to_file
+        self.local_dir = None
+        self.engine = engine
+        self.durability = durability
+
+
+class ResumeConfig(_Shown):
+    """What a restored run does with the trials that it finds, by their state.
+
+    Args:
+        finished: Of trials that ended; SKIP by default.
+        unfinished: Of trials that were pending, running or paused; RESUME by default. SKIP ends them with what they have.
+        errored: Of trials that failed for good; SKIP by default. RESUME goes on from the newest checkpoint with a
+            fresh budget of failures, RESTART begins anew in a new directory.
+    """
+
+    class ResumeType(enum.Enum):
+        """What is done with a trial."""
+
+        RESUME = "resume"
+        RESTART = "restart"
+        SKIP = "skip"
+
+    def __init__(
+        self,
+        finished: ResumeType | str = ResumeType.SKIP,
+        unfinished: ResumeType | str = ResumeType.RESUME,
+        errored: ResumeType | str = ResumeType.SKIP,
+    ) -> None:
+        try:
+            self.finished = self.ResumeType(finished)
+            self.unfinished = self.ResumeType(unfinished)
+            self.errored = self.ResumeType(errored)
+        except ValueError as error:
+            raise ConfigError(f"ResumeConfig: {error}; use ResumeConfig.ResumeType.RESUME, RESTART or SKIP.") from None

@@ -1,0 +1,82 @@
+"""The engine port: what runs attempts.
+
+An engine is told what to do by the driver's loop, from one thread, and answers only through `poll`: the events that
+it returns are observations, not yet on record. It knows no controller and no journal. An attempt is named by
+`(trial_id, attempt)`. An engine may yield events of attempts that are over (a worker that was killed while it
+reported): the loop refuses those without harm.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from holdfast._core.commands import StartAttempt
+from holdfast._core.events import AttemptEnded, AttemptStarted, CheckpointBroken, ResultReported
+
+__all__ = ["Engine", "Job", "Observation"]
+
+Observation = AttemptStarted | ResultReported | AttemptEnded | CheckpointBroken
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine needs to know of the experiment before its first attempt.
+
+    Attributes:
+        experiment_dir: Absolute path of the experiment's directory.
+        experiment_name: The experiment's name.
+        trainable: The pickled trainable (cloudpickle).
+        seed: The experiment's seed.
+        token: `<experiment id>.<epoch>`, set as `HOLDFAST_TOKEN` in every process that the engine starts.
+        environment: The driver's `os.environ` as at `fit()`.
+        sys_path: The driver's `sys.path`, made absolute.
+        working_dir: The driver's working directory.
+        chdir: Whether attempts run in their trial's directory.
+        log_to_file: False, or the names of the files for stdout and stderr.
+        echo: Whether what trials print is also shown on the driver's terminal, prefixed.
+        reuse_workers: Whether a worker may run one attempt after another.
+    """
+
+    experiment_dir: str
+    experiment_name: str
+    trainable: bytes
+    seed: int
+    token: str
+    environment: dict[str, str]
+    sys_path: list[str]
+    working_dir: str
+    chdir: bool = True
+    log_to_file: tuple[str, str] | None = None
+    echo: bool = False
+    reuse_workers: bool = False
+
+
+class Engine(Protocol):
+    """The port. `LocalEngine` runs processes on this machine, `SimulatedEngine` virtual time."""
+
+    name: str
+
+    def resources(self) -> dict[str, float]:
+        """What attempts can be given in all, such as `{"cpu": 2.0}`. May be called before `open`."""
+
+    def open(self, job: Job) -> None:
+        """Gets ready to run attempts. Called once."""
+
+    def start(self, order: StartAttempt) -> None:
+        """Begins an attempt; `AttemptStarted` follows from `poll`, then rows, then one `AttemptEnded`."""
+
+    def reply(self, trial_id: str, attempt: int, number: int, action: str) -> None:
+        """Answers the report of row `number`: "CONTINUE" lets it return, "STOP" and "PAUSE" unwind the attempt."""
+
+    def kill(self, trial_id: str, attempt: int) -> None:
+        """Ends an attempt at once, with its process tree. Nothing happens when it is over."""
+
+    def poll(self, timeout: float) -> list[Observation]:
+        """Waits up to `timeout` seconds for something to happen; returns what did, in order, maybe nothing."""
+
+    def wake(self) -> None:
+        """Makes a `poll` in progress return; safe from signal handlers and other threads."""
+
+    def close(self) -> None:
+        """Ends all attempts with their process trees and lets everything go. May be called twice."""

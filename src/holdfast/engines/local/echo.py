@@ -1,0 +1,64 @@
+"""Shows on the driver's terminal what trials print, line by line, each with the trial's name before it."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+__all__ = ["INTERVAL_S", "Echo"]
+
+INTERVAL_S = 0.1
+_AT_ONCE = 64 * 1024
+
+
+class Echo:
+    """Follows the logs of running attempts."""
+
+    def __init__(self) -> None:
+        self._followed: dict[tuple[str, int], _Log] = {}
+        self._next = 0.0
+
+    def follow(self, attempt: tuple[str, int], paths: tuple[str, str], prefix: str) -> None:
+        """Shows what is added to the files from now on."""
+        self._followed[attempt] = _Log(paths, prefix)
+
+    def show(self) -> None:
+        """Prints what is new, at most every `INTERVAL_S` seconds."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + INTERVAL_S
+            for log in self._followed.values():
+                log.show()
+
+    def finish(self, attempt: tuple[str, int]) -> None:
+        """Prints the rest of an attempt's output, an unfinished line too, and forgets it."""
+        log = self._followed.pop(attempt, None)
+        if log is not None:
+            log.show()
+            log.close()
+
+
+class _Log:
+    """The one or two files of an attempt, and how far they have been shown."""
+
+    def __init__(self, paths: tuple[str, str], prefix: str) -> None:
+        self._files = [open(path, "ab+", buffering=0) for path in dict.fromkeys(paths)]
+        self._rests = [b""] * len(self._files)
+        self._prefix = prefix
+
+    def show(self) -> None:
+        for place, file in enumerate(self._files):
+            while data := file.read(_AT_ONCE):
+                *lines, self._rests[place] = (self._rests[place] + data).split(b"\n")
+                self._print(lines)
+
+    def close(self) -> None:
+        for place, file in enumerate(self._files):
+            if self._rests[place]:
+                self._print([self._rests[place]])
+            file.close()
+
+    def _print(self, lines: list[bytes]) -> None:
+        text = "".join(f"{self._prefix}{line.decode(errors='replace')}\n" for line in lines)
+        sys.stdout.write(text)
+        sys.stdout.flush()

@@ -1,0 +1,190 @@
+"""`TrialFiles`: the files that tools for Ray Tune read, in each trial's directory.
+
+    params.json, params.pkl     the config, written when the first attempt starts
+    result.json, progress.csv   one row per report, as the history has it: redone rows replaced, cut rows gone
+    error.txt, error.pkl        every failure of the trial; the newest exception, gone when a later attempt succeeds
+
+Knows the journal's records and writes what follows from them. Refuses to know what ought to happen, and is never read
+by the driver: the journal is the truth, these files can be lost and are written again by the next restore.
+
+They are not durable by themselves. `catch_up` brings them to the journal's state after any crash: the files of trials
+that are not finished are written anew, those of finished ones compared unless the cursor vouches for them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from holdfast._core.events import (
+    AttemptEnded,
+    AttemptLost,
+    AttemptStarted,
+    DecisionMade,
+    Record,
+    ResultReported,
+)
+from holdfast._core.trial import FINAL, TrialState
+from holdfast._projection.history import History
+from holdfast._projection.rows import Place
+from holdfast.errors import StorageError
+from holdfast.logger.cursor import Cursor
+from holdfast.logger.onetrial import OneTrial
+from holdfast.logger.rowfile import CsvRows, JsonRows
+
+if TYPE_CHECKING:
+    from holdfast._core.experiment import ExperimentState
+
+__all__ = ["TrialFiles"]
+
+_INTERVAL_S = 0.2
+Load = Callable[[str], object]
+
+
+class TrialFiles:
+    """Follows the journal and writes each trial's files.
+
+    Args:
+        directory: The experiment's, absolute and local.
+        experiment_id: Of the birth record.
+        json: Whether `params.json`, `params.pkl` and `result.json` are written.
+        csv: Whether `progress.csv` is written.
+        load: Brings back a stored object of a config by its sha256; without it nothing is unpickled, and no `params.pkl`
+            is written for a config that holds such an object. Odd values in rows are never unpickled: files name their type.
+        in_charge: Says whether this driver still is; asked before each flush. A driver that is not writes nothing.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        experiment_id: str,
+        *,
+        json: bool = True,
+        csv: bool = True,
+        load: Load | None = None,
+        in_charge: Callable[[], bool] | None = None,
+    ) -> None:
+        self._directory = directory
+        self._experiment_id = experiment_id
+        self._json, self._csv = json, csv
+        self._load = load
+        self._in_charge = in_charge
+        self._cursor = Cursor(directory, f"{'j' * json}{'c' * csv}-")
+        self._trials: dict[str, OneTrial] = {}
+        self._busy: dict[str, OneTrial] = {}
+        self._position = -1
+        self._finished = 0
+        self._due = 0.0
+
+    def hear(self, record: Record, state: ExperimentState) -> None:
+        """Remembers what a record, which `state` has just folded, means for the files. Writes nothing yet."""
+        event = record.event
+        self._position = record.position
+        if isinstance(event, ResultReported):
+            self._busy[event.trial_id] = trial = self._trials[event.trial_id]
+            trial.reported(event)
+        elif isinstance(event, DecisionMade):
+            self._busy[event.trial_id] = trial = self._trials[event.trial_id]
+            trial.decided(event)
+        elif isinstance(event, AttemptStarted):
+            now = state.trial(event.trial_id)
+            trial = self._of(now)
+            trial.over = False
+            trial.place = Place(now.trial_id, now.tag, event.host, event.ip, event.pid)
+        elif isinstance(event, AttemptEnded) or (isinstance(event, AttemptLost) and event.trial_id in self._trials):
+            now = state.trial(event.trial_id)
+            self._of(now).ended(event, record.wall, now)
+
+    def flush(self, now: float | None = None) -> None:
+        """Writes what was heard.
+
+        Args:
+            now: Monotonic seconds: nothing is done before 0.2 s have passed since the last time. None writes at once.
+
+        Raises:
+            StorageError: The disk refused. Nothing is lost: restore when the cause is mended.
+        """
+        if now is not None:
+            if now < self._due:
+                return
+            self._due = now + _INTERVAL_S
+        if not self._busy or (self._in_charge is not None and not self._in_charge()):
+            return
+        try:
+            for trial_id, trial in self._busy.items():
+                trial.write()
+                if trial.final:
+                    trial.close()
+                    del self._trials[trial_id]
+                    self._finished += 1
+            self._busy.clear()
+            if self._finished:
+                self._cursor.write(self._position)
+                self._finished = 0
+        except OSError as error:
+            raise _refused(error, self._directory) from error
+
+    def catch_up(self, history: History, state: ExperimentState) -> None:
+        """Brings the files to the state of the journal. Called when a driver has taken charge, before anything else is heard.
+
+        Both arguments must hold all records, the `EpochStarted` of this driver included, so that trials that it resumes or
+        restarts are known as such.
+
+        Raises:
+            StorageError: The disk refused.
+        """
+        sure = self._cursor.read()
+        try:
+            for trial in state.trials.values():
+                told = history.trial(trial.trial_id)
+                final = trial.state in FINAL
+                if not told.began() or (final and told.position <= sure):
+                    continue
+                files = self._of(trial)
+                files.rebuild(told, trial, list(history.full_rows(trial, self._experiment_id)), always=not final)
+                if final:
+                    files.close()
+                    del self._trials[trial.trial_id]
+            self._busy.clear()
+            self._position = state.position
+            if os.path.isdir(self._directory) and sure < state.position:
+                self._cursor.write(state.position)
+        except OSError as error:
+            raise _refused(error, self._directory) from error
+
+    def close(self) -> None:
+        """Writes what is left and lets all files go. May be called twice."""
+        for trial_id, trial in self._trials.items():
+            trial.over = True
+            self._busy[trial_id] = trial
+        self.flush()
+        for trial in self._trials.values():
+            trial.close()
+        self._trials.clear()
+        self._busy.clear()
+
+    def _of(self, trial: TrialState) -> OneTrial:
+        """The files of a trial; of its present branch."""
+        directory = os.path.join(self._directory, trial.dirname)
+        files = self._trials.get(trial.trial_id)
+        if files is None or files.directory != directory:
+            files = OneTrial(directory, trial, self._experiment_id, self._load)
+            if self._json:
+                files.write_rows_to(JsonRows(os.path.join(directory, "result.json"), files.config_text))
+            if self._csv:
+                files.write_rows_to(CsvRows(os.path.join(directory, "progress.csv")))
+            files.with_params = self._json
+            self._trials[trial.trial_id] = files
+        self._busy[trial.trial_id] = files
+        return files
+
+
+def _refused(error: OSError, directory: str) -> StorageError:
+    if isinstance(error, StorageError):
+        return error
+    return StorageError(
+        error.errno,
+        f"a file of a trial in {directory} cannot be written: {error}. Nothing is lost: all rows are in the journal. "
+        "Restore when the cause is mended.",
+    )

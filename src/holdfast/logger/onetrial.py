@@ -1,0 +1,239 @@
+"""The files of one trial, in one branch: what is still to be written, and how.
+
+Knows which row belongs where. Refuses to know other trials and when it is time to write. `files.py` tells what it hears.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import time
+from collections.abc import Callable
+
+from holdfast._core.events import AttemptEnded, AttemptLost, DecisionMade, Failure, ResultReported
+from holdfast._core.trial import FINAL, TERMINATED, TrialState
+from holdfast._projection.history import TrialHistory, shown
+from holdfast._projection.rows import Place
+from holdfast.errors import TrialFailed
+from holdfast.logger.lines import json_text
+from holdfast.logger.rowfile import Row, RowFile, replace, same, sweep
+from holdfast.values import Opaque, decode
+
+__all__ = ["OneTrial"]
+
+Load = Callable[[str], object]
+
+
+class OneTrial:
+    """What is to be written for one trial, in one branch.
+
+    Attributes:
+        directory: Absolute.
+        config_text: The config as JSON text.
+        place: Where the newest attempt runs.
+        over: Whether no attempt runs.
+        final: Whether nothing more is to come.
+        with_params: Whether the params files are wanted.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_changes",
+        "_config",
+        "_experiment_id",
+        "_failures",
+        "_files",
+        "_mark",
+        "_objects",
+        "_overlay",
+        "_queue",
+        "_undecided",
+        "_well",
+        "config_text",
+        "directory",
+        "final",
+        "over",
+        "place",
+        "with_params",
+    )
+
+    def __init__(self, directory: str, trial: TrialState, experiment_id: str, load: Load | None) -> None:
+        self.directory = directory
+        self.place = Place(trial.trial_id, trial.tag, trial.host, trial.ip, trial.pid)
+        self.over = True
+        self.final = False
+        self.with_params = True
+        self._experiment_id = experiment_id
+        self._config = decode(trial.config)
+        self._objects = _holds(self._config, Opaque)
+        if self._objects and load is not None:
+            self._config = decode(trial.config, load)
+        self.config_text = json_text(self._config)
+        self._begun = False
+        self._mark = trial.mark
+        self._files: list[RowFile] = []
+        self._changes: dict[int, bytes] = {}
+        self._undecided: ResultReported | None = None
+        self._queue: list[tuple[ResultReported, Place] | int] = []  # a number: cut behind it
+        self._overlay: dict[int, Row] = {}
+        self._failures: list[tuple[int, Failure, float]] = []
+        self._well = False
+
+    def write_rows_to(self, file: RowFile) -> None:
+        self._files.append(file)
+
+    # What was heard.
+
+    def reported(self, row: ResultReported) -> None:
+        if row.number > self._mark:
+            self._undecided = row  # what callbacks change in it comes with the decision
+        else:
+            self._queue.append((row, self.place))
+
+    def decided(self, decision: DecisionMade) -> None:
+        self._mark = decision.number
+        if decision.changes:
+            self._changes[decision.number] = decision.changes
+        self._settle()
+
+    def ended(self, event: AttemptEnded | AttemptLost, wall: float, trial: TrialState) -> None:
+        self._settle()
+        self.over = True
+        self.final = trial.state in FINAL
+        self._mark = trial.mark
+        if isinstance(event, AttemptLost):
+            return
+        if event.outcome == "completed":
+            self._queue.append(trial.number)
+        if event.failure is not None:
+            self._failures.append((event.attempt, event.failure, wall))
+        self._well = trial.state == TERMINATED
+
+    def _settle(self) -> None:
+        if self._undecided is not None:
+            self._queue.append((self._undecided, self.place))
+            self._undecided = None
+
+    # Writing.
+
+    def write(self) -> None:
+        """Brings the files to what was heard, but for an undecided row, and for redone rows while more of them come."""
+        self._begin()
+        queue, self._queue = self._queue, []
+        there = self._files[0].count if self._files else 0
+        fresh: list[Row] = []
+        for item in queue if self._files else ():
+            if isinstance(item, int):
+                if item < there:
+                    self._replace(item)
+                    there, fresh = item, []
+                del fresh[item - there :]
+                continue
+            row, place = item
+            full = shown(row, self._changes.get(row.number, b""), place, self._experiment_id, None, None)
+            if row.number <= there:
+                self._overlay[row.number] = full
+            elif row.number <= there + len(fresh):
+                fresh[row.number - there - 1] = full
+            else:
+                fresh.append(full)
+        if self._overlay and (fresh or self.over or there in self._overlay):
+            self._replace(there)
+        if fresh:
+            for file in self._files:
+                file.append(fresh)
+        self._write_failures()
+        if self.over:
+            self.close()
+
+    def rebuild(self, told: TrialHistory, trial: TrialState, rows: list[Row], *, always: bool) -> None:
+        """Makes all files what the history says."""
+        os.makedirs(self.directory, exist_ok=True)
+        sweep(self.directory)
+        self._write_params(always=False)
+        self._begun = True
+        for file in self._files:
+            file.rebuild(rows, always=always)
+        self._changes = dict(told.changes)
+        self._mark = trial.mark
+        mine = [it for it in told.attempts.values() if it.branch == trial.branch and it.failure is not None]
+        self._failures = [(it.number, it.failure, it.ended) for it in mine if it.failure is not None]
+        self._well = trial.state == TERMINATED
+        self._write_failures(anew=True)
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+
+    def _replace(self, keep: int) -> None:
+        overlay = {number: row for number, row in self._overlay.items() if number <= keep}
+        self._overlay = {}
+        for file in self._files:
+            file.rewrite(keep, overlay)
+
+    def _begin(self) -> None:
+        if not self._begun:
+            os.makedirs(self.directory, exist_ok=True)
+            self._write_params(always=True)
+            self._begun = True
+
+    def _write_params(self, *, always: bool) -> None:
+        if not self.with_params:
+            return
+        wanted = {"params.json": self.config_text}
+        if not self._objects:
+            wanted["params.pkl"] = pickle.dumps(self._config)
+        elif not _holds(self._config, Opaque):
+            import cloudpickle  # objects of a script, closures, lambdas
+
+            wanted["params.pkl"] = cloudpickle.dumps(self._config)
+        for name, data in wanted.items():
+            path = os.path.join(self.directory, name)
+            if always or not same(path, data):
+                _put(path, data)
+
+    def _write_failures(self, *, anew: bool = False) -> None:
+        text, pickled = os.path.join(self.directory, "error.txt"), os.path.join(self.directory, "error.pkl")
+        if self._failures:
+            told = "".join(_failure_text(*failure) for failure in self._failures).encode("utf-8", "backslashreplace")
+            if anew:
+                _put(text, told, fresh=False)
+            else:
+                _append(text, told)
+            newest = self._failures[-1][1]
+            _put(pickled, newest.exception or pickle.dumps(TrialFailed(newest.message)), fresh=False)
+            self._failures = []
+        if self._well:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(pickled)
+            self._well = False
+
+
+def _failure_text(attempt: int, failure: Failure, wall: float) -> str:
+    when = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(wall))
+    return f"Failure of attempt {attempt} (occurred at {when})\n{(failure.traceback or failure.message).rstrip()}\n\n"
+
+
+def _holds(value: object, kind: type) -> bool:
+    if isinstance(value, dict):
+        return any(_holds(item, kind) for item in value.values())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return any(_holds(item, kind) for item in value)
+    return isinstance(value, kind)
+
+
+def _put(path: str, data: bytes, *, fresh: bool = True) -> None:
+    """Writes a whole file: exclusively where it is expected to be new, else in the place of the old one."""
+    if fresh:
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            return
+    os.close(replace(path, data))
+
+
+def _append(path: str, data: bytes) -> None:
+    with open(path, "ab") as file:
+        file.write(data)

@@ -1,0 +1,9 @@
+"""Schedulers, by Ray Tune's names."""
+
+from __future__ import annotations
+
+from holdfast.schedulers.async_hyperband import ASHAScheduler, AsyncHyperBandScheduler
+from holdfast.schedulers.base import TrialScheduler
+from holdfast.schedulers.fifo import FIFOScheduler
+
+__all__ = ["ASHAScheduler", "AsyncHyperBandScheduler", "FIFOScheduler", "TrialScheduler"]

@@ -1,0 +1,216 @@
+"""Asynchronous successive halving: stop a trial when it is not among the best that came as far.
+
+The rungs are those of Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, section 3: a trial is
+judged when it reaches resource r·η^(k+s). Their algorithm pauses trials and promotes the best 1/η of a rung; this is the
+variant that Ray Tune made known, which lets a trial run on or stops it, once per rung, by the (1 - 1/η) quantile of the
+scores that the rung has seen before. It
+knows scores and rungs; it reads no clock and draws no chance.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from hashlib import blake2b
+from typing import Any
+
+from holdfast.errors import ConfigError
+from holdfast.schedulers.fifo import FIFOScheduler
+
+__all__ = ["ASHAScheduler", "AsyncHyperBandScheduler"]
+
+
+class AsyncHyperBandScheduler(FIFOScheduler):
+    """Stops trials early, without waiting for others.
+
+    A decision costs a binary search, however many trials there are; a running trial costs two small numbers, an ended one a
+    float per rung it reached. A row without the metric, or with one that is no number, is not judged (only `max_t` counts
+    for it). NaN and the infinities are judged as worse than any number and never enter a rung.
+
+    With several brackets a trial's bracket is a function of the experiment's seed and the trial's own number, spread by
+    the softmax of the brackets' numbers of rungs: the same after a crash, in whatever order trials are added.
+
+    A row that jumps over rungs counts for the highest of them only.
+
+    Args:
+        time_attr: What a trial's progress is measured by; it should only grow.
+        metric: What decides; None takes `TuneConfig`'s.
+        mode: "min" or "max"; None takes `TuneConfig`'s.
+        max_t: Where trials are stopped, in units of `time_attr`.
+        grace_period: Where trials are first judged.
+        reduction_factor: η: one in η goes on at each rung.
+        brackets: How many brackets; bracket s is first judged at `grace_period`·η^s.
+        stop_last_trials: Whether `max_t` stops trials.
+
+    Raises:
+        ConfigError: An argument is out of bounds.
+    """
+
+    def __init__(
+        self,
+        time_attr: str = "training_iteration",
+        metric: str | None = None,
+        mode: str | None = None,
+        max_t: int = 100,
+        grace_period: int = 1,
+        reduction_factor: float = 4,
+        brackets: int = 1,
+        stop_last_trials: bool = True,
+    ) -> None:
+        if not 0 < grace_period <= max_t:
+            raise ConfigError(f"grace_period must be above 0 and not above max_t; it is {grace_period}, max_t is {max_t}.")
+        if not reduction_factor > 1:
+            raise ConfigError(f"reduction_factor must be above 1, not {reduction_factor}.")
+        if brackets < 1:
+            raise ConfigError(f"brackets must be 1 or more, not {brackets}.")
+        _check_mode(mode)
+        self._time_attr = time_attr
+        self._metric = metric
+        self._mode = mode
+        self._max_t = max_t
+        self._stop_last_trials = stop_last_trials
+        self._brackets = [_Bracket(grace_period, max_t, reduction_factor, s) for s in range(brackets)]
+        self._seed = 0
+        self._places: dict[str, list[int]] = {}  # trial → [its bracket, how many rungs it has passed]
+        self._num_stopped = 0
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        if (self._metric and metric) or (self._mode and mode):
+            return False
+        _check_mode(mode)
+        self._metric = metric or self._metric
+        self._mode = mode or self._mode
+        if self._metric is None and self._mode:
+            self._metric = "_metric"
+        self._seed = int(spec.get("seed", 0))
+        return True
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Gives the trial its bracket.
+
+        Raises:
+            ConfigError: No metric or mode was given, here or in `TuneConfig`.
+        """
+        if not self._metric or not self._mode:
+            raise ConfigError(
+                f"{type(self).__name__} has metric={self._metric!r} and mode={self._mode!r}. "
+                "Give both to it, or to TuneConfig(metric=..., mode=...)."
+            )
+        self._place(trial.trial_id)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        time = _number(result.get(self._time_attr))
+        if time is None:
+            return self.CONTINUE
+        goes_on = self._judged(trial.trial_id, time, result)
+        if goes_on and not (self._stop_last_trials and time >= self._max_t):
+            return self.CONTINUE
+        self._num_stopped += 1
+        return self.STOP
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        time = _number(result.get(self._time_attr)) if result else None
+        if time is not None:
+            self._judged(trial.trial_id, time, result)
+        self._places.pop(trial.trial_id, None)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self._places.pop(trial.trial_id, None)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        self._places.pop(trial.trial_id, None)
+
+    def debug_string(self) -> str:
+        lines = [f"Using AsyncHyperBand: num_stopped={self._num_stopped}"]
+        return "\n".join(lines + [bracket.debug_string(-1.0 if self._mode == "min" else 1.0) for bracket in self._brackets])
+
+    def _judged(self, trial_id: str, time: float, result: dict[str, Any]) -> bool:
+        """Whether the trial goes on after a row; records its score where the row is the first on a rung."""
+        score = _number(result.get(self._metric or ""))
+        if score is None:
+            return True
+        place = self._place(trial_id)
+        return self._brackets[place[0]].judged(place, time, -score if self._mode == "min" else score)
+
+    def _place(self, trial_id: str) -> list[int]:
+        place = self._places.get(trial_id)
+        if place is None:
+            place = self._places[trial_id] = [self._bracket_of(trial_id), 0]
+        return place
+
+    def _bracket_of(self, trial_id: str) -> int:
+        if len(self._brackets) == 1:
+            return 0
+        number = trial_id.rpartition("_")[2]
+        digest = blake2b(f"{self._seed}:{number}".encode(), digest_size=8).digest()
+        most = max(len(bracket.rungs) for bracket in self._brackets)
+        weights = [math.exp(len(bracket.rungs) - most) for bracket in self._brackets]
+        left = int.from_bytes(digest, "big") / 2**64 * math.fsum(weights)
+        for index, weight in enumerate(weights):
+            left -= weight
+            if left < 0:
+                return index
+        return len(weights) - 1
+
+
+class _Bracket:
+    """Rungs, lowest first: (where it stands, the scores that reached it, ascending)."""
+
+    def __init__(self, grace_period: float, max_t: float, reduction_factor: float, s: int) -> None:
+        self._quantile = 1 - 1 / reduction_factor
+        self.rungs: list[tuple[float, list[float]]] = []
+        milestone = grace_period * reduction_factor**s
+        while milestone <= max_t:
+            self.rungs.append((milestone, []))
+            milestone = grace_period * reduction_factor ** (s + len(self.rungs))
+
+    def judged(self, place: list[int], time: float, score: float) -> bool:
+        """Whether a trial at `time` goes on. `place[1]` is moved above the rung that judged it."""
+        reached = passed = place[1]
+        while reached < len(self.rungs) and time >= self.rungs[reached][0]:
+            reached += 1
+        if reached == passed:
+            return True
+        place[1] = reached
+        scores = self.rungs[reached - 1][1]
+        if not math.isfinite(score):
+            return not scores
+        goes_on = not scores or score >= self._cutoff(scores)
+        insort(scores, score)
+        return goes_on
+
+    def debug_string(self, sign: float) -> str:
+        """Each rung's place and cutoff, in the metric's own sign."""
+        cutoffs = ((milestone, sign * self._cutoff(scores) if scores else None) for milestone, scores in self.rungs)
+        return "Bracket: " + " | ".join(f"Iter {milestone:.3f}: {cutoff}" for milestone, cutoff in reversed(list(cutoffs)))
+
+    def _cutoff(self, scores: list[float]) -> float:
+        """The quantile, linear between the two scores it falls between."""
+        position = self._quantile * (len(scores) - 1)
+        below = int(position)
+        share = position - below
+        if share == 0 or below + 1 == len(scores):
+            return scores[below]
+        low, high = scores[below], scores[below + 1]
+        # The nearer end is the base, so that equal scores give that score exactly.
+        return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
+
+
+ASHAScheduler = AsyncHyperBandScheduler
+
+
+def _check_mode(mode: str | None) -> None:
+    if mode not in (None, "min", "max"):
+        raise ConfigError(f"mode must be 'min' or 'max', not {mode!r}.")
+
+
+def _number(value: Any) -> float | None:
+    """A row's value as a float, None for what is no number."""
+    if type(value) is float:
+        return value
+    if value is None or isinstance(value, (str, bytes, bytearray)):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None

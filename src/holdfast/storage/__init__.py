@@ -1,0 +1,1 @@
+"""Where experiments live: the storage port and its adapters."""

@@ -1,0 +1,52 @@
+"""The storage port: what the journal and the experiment's files need of a disk.
+
+Paths are relative to the experiment's directory, with "/" between their parts; a path that is absolute or holds ".."
+is a `ConfigError`: no name from a user escapes. All methods raise `StorageError` where the disk refuses.
+*Written* means in the kernel (survives any kill -9); *durable* means fsynced with its directory entry.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["AppendFile", "Storage"]
+
+
+class AppendFile(Protocol):
+    """A file that this process created and alone appends to."""
+
+    def write(self, data: bytes) -> int:
+        """Appends; when it returns, what it counts is written. May be short (disk full), as `os.write` is."""
+
+    def sync(self) -> None:
+        """Makes all that was written before the call durable. May be called from another thread than `write`."""
+
+    def close(self) -> None:
+        """Lets the file go, without a sync."""
+
+
+class Storage(Protocol):
+    """One experiment's directory."""
+
+    root: str
+
+    def create_append(self, path: str) -> AppendFile:
+        """Creates a file exclusively, its directories too, and makes its directory entry durable."""
+
+    def put_if_absent(self, path: str, data: bytes) -> bool:
+        """Creates a whole file, atomically and durably, unless one stands there; False then."""
+
+    def put(self, path: str, data: bytes) -> None:
+        """Creates or replaces a whole file, atomically and durably."""
+
+    def read(self, path: str, offset: int = 0) -> bytes:
+        """The bytes from `offset` to the end. `FileNotFoundError` where there is no file."""
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or directory stands there."""
+
+    def names(self, directory: str) -> list[str]:
+        """The sorted names in a directory; empty where there is none."""
+
+    def delete(self, path: str) -> None:
+        """Removes a file or a whole directory; nothing where there is none. Not durable by itself."""

@@ -1,0 +1,1 @@
+"""Public tools for tests: a disk that crashes, conformance suites for the ports."""

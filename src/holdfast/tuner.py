@@ -1,0 +1,150 @@
+"""The face: `Tuner` submits a job, runs it, and brings it back after whatever happened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from holdfast.config import ResumeConfig, RunConfig, TuneConfig
+from holdfast.errors import ConfigError, ExperimentNotFound
+
+if TYPE_CHECKING:
+    from holdfast._assembly.handle import Handle
+    from holdfast.engines.base import Engine
+    from holdfast.result import ResultGrid
+
+__all__ = ["Tuner"]
+
+Trainable = Callable[..., Any]
+
+
+def _restore(
+    path: str | os.PathLike[str],
+    trainable: Trainable,
+    resume_unfinished: bool = True,
+    resume_errored: bool = False,
+    restart_errored: bool = False,
+    param_space: dict[str, Any] | None = None,
+    storage_filesystem: Any = None,
+    *,
+    resume_config: ResumeConfig | None = None,
+    engine: str | Engine | None = None,
+    takeover: bool = False,
+) -> Tuner:
+    """Brings an experiment back. Only reads; the experiment is claimed in `fit()`, which then goes on with it.
+
+    Args:
+        path: The experiment's directory: `<storage_path>/<name>`.
+        trainable: The trainable, of the same name; changed code is accepted and put on record.
+        resume_unfinished: Go on with trials that were pending, running or paused, from their newest checkpoints;
+            False ends them with what they have.
+        resume_errored: Go on with failed trials from their newest checkpoints, with a fresh budget of failures.
+        restart_errored: Begin failed trials anew, in a new directory.
+        param_space: The space as submitted, to replace objects in it; not needed otherwise.
+        storage_filesystem: Not supported yet.
+        resume_config: All three choices at once, finished trials included; takes the place of the three flags.
+        engine: The engine to run on; by default the one that the environment names.
+        takeover: Take the experiment even if its driver seems to live; what that one does from then on is void.
+
+    Raises:
+        ExperimentNotFound: The path holds no experiment.
+        ConfigError: Arguments that exclude each other.
+        JobChanged: Another trainable's name, or another space.
+        JournalError: The journal is damaged where it was durable.
+    """
+    from holdfast._assembly.handle import restored
+
+    if resume_errored and restart_errored:
+        raise ConfigError("Tuner.restore: resume_errored and restart_errored exclude each other; give one of them.")
+    kind = ResumeConfig.ResumeType
+    chosen = resume_config or ResumeConfig(
+        unfinished=kind.RESUME if resume_unfinished else kind.SKIP,
+        errored=kind.RESUME if resume_errored else kind.RESTART if restart_errored else kind.SKIP,
+    )
+    handle = restored(path, trainable, param_space, storage_filesystem, chosen, engine, takeover=takeover)
+    return Tuner(_handle=handle)
+
+
+class _OfTheClass:
+    """`Tuner.restore`: of the class and never of an instance, which has a job already."""
+
+    def __get__(self, instance: Tuner | None, owner: type[Tuner]) -> Callable[..., Tuner]:
+        if instance is not None:
+            raise AttributeError("restore is called on the class: Tuner.restore(path, trainable).")
+        return _restore
+
+
+class Tuner:
+    """An experiment: a trainable, a space of configurations, and how to search it.
+
+    As soon as a Tuner is made its job is on disk: a driver killed at any moment after that can be restored.
+
+    Args:
+        trainable: A function of the config that calls `holdfast.report`.
+        param_space: The search space: a dictionary, nested at will, of values, domains and grids.
+        tune_config: How the search goes.
+        run_config: Where and how the experiment runs.
+
+    Raises:
+        ConfigError: An argument that cannot be (`SearchSpaceError` for the space); nothing was written.
+        NotSerializable: A part that cannot be pickled, by name; nothing was written.
+        ExperimentExists: The directory holds foreign files; nothing was written.
+        StorageError: The directory cannot be written to.
+    """
+
+    def __init__(
+        self,
+        trainable: Trainable | None = None,
+        param_space: dict[str, Any] | None = None,
+        tune_config: TuneConfig | None = None,
+        run_config: RunConfig | None = None,
+        *,
+        _handle: Handle | None = None,
+    ) -> None:
+        if _handle is None:
+            from holdfast._assembly.handle import submitted
+
+            if trainable is None:
+                raise ConfigError("Tuner needs a trainable: a function of the config that calls holdfast.report.")
+            _handle = submitted(trainable, param_space, tune_config or TuneConfig(), run_config or RunConfig())
+        self._handle = _handle
+
+    restore = _OfTheClass()
+
+    def fit(self) -> ResultGrid:
+        """Runs the experiment to its end; on a finished one it runs nothing and returns the same results.
+
+        Returns:
+            ResultGrid: All trials, failed ones too: a failed trial raises nothing here.
+
+        Raises:
+            ExperimentInterrupted: Ctrl+C or SIGTERM; carries the results so far.
+            ExperimentExists: The name belongs to an experiment that was there before.
+            ExperimentBusy: Another driver is at work on the experiment.
+            Fenced: Another driver took the experiment over meanwhile.
+            StorageError: The disk refuses.
+            JournalError: The journal is damaged where it was durable.
+            Exception: What a plug-in or callback raised; with `fail_fast="raise"` also a trial's own exception.
+                After each of these the experiment can be restored.
+        """
+        return self._handle.run()
+
+    def get_results(self) -> ResultGrid:
+        """The results on record. Only reads, also beside a live driver.
+
+        Raises:
+            NotFitted: This Tuner was made for a new experiment and `fit` was not called yet.
+        """
+        return self._handle.results()
+
+    @classmethod
+    def can_restore(cls, path: str | os.PathLike[str], storage_filesystem: Any = None) -> bool:
+        """Whether `path` is the directory of an experiment. Only reads."""
+        from holdfast._assembly.places import experiment_at
+
+        try:
+            experiment_at(path, storage_filesystem)
+        except ExperimentNotFound:
+            return False
+        return True

@@ -1,0 +1,22 @@
+"""The local engine passes the engine suite, with both ways of starting a worker."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast.engines.local import LocalEngine
+from holdfast.testing.engine_suite import EngineSuite
+
+
+class TestLocalEngine(EngineSuite):
+    def make_engine(self) -> LocalEngine:
+        return LocalEngine(cpus=2)
+
+
+class TestLocalEngineSpawning(EngineSuite):
+    @pytest.fixture(autouse=True)
+    def _spawn(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOLDFAST_START_METHOD", "spawn")
+
+    def make_engine(self) -> LocalEngine:
+        return LocalEngine(cpus=2)

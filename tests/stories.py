@@ -1,0 +1,178 @@
+"""Experiments as lists of records, told by hand or drawn by chance; each record is legal where it stands."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+
+from holdfast import values
+from holdfast._core.events import (
+    AttemptEnded,
+    AttemptLost,
+    AttemptStarted,
+    CheckpointDropped,
+    DecisionMade,
+    EpochEnded,
+    EpochStarted,
+    ExperimentCreated,
+    Failure,
+    Record,
+    ResultReported,
+    Saved,
+    TrialSuggested,
+)
+from holdfast._core.experiment import ExperimentState
+from holdfast._core.ids import trial_id
+from holdfast._core.policy import Policy, Resume
+from holdfast._core.trial import FINAL, PAUSED, PENDING, RUNNING
+
+EXPERIMENT_ID = "e" * 32
+
+
+class Story:
+    """Appends records and folds them, so that an illegal one fails at once."""
+
+    def __init__(self, **policy) -> None:
+        policy = {"num_samples": 100, "max_failures": 2, **policy}
+        self.state = ExperimentState()
+        self.records: list[Record] = []
+        self.decided = {}
+        self.definitions: dict[str, bytes] = {}
+        self.add(ExperimentCreated(EXPERIMENT_ID, "exp", "train", "abcde", 7, Policy(**policy), {}, ["lr"], {}, "host:1:1"))
+        self.epoch()
+
+    def add(self, event) -> Record:
+        position = len(self.records)
+        epoch = self.state.epoch.epoch if self.state.epoch else 0
+        if isinstance(event, EpochStarted):
+            epoch = event.epoch
+        record = Record(position, epoch, position * 0.5, 1_700_000_000.0 + position, event)
+        self.state.fold(record)
+        self.records.append(record)
+        return record
+
+    def epoch(self, **resume) -> None:
+        number = self.state.epoch.epoch + 1 if self.state.epoch else 1
+        self.add(EpochStarted(number, {"cpu": 2.0}, Resume(**resume), "local", "host", 10 + number, "boot", 5, {}, {}))
+
+    def finish(self, reason: str = "finished") -> None:
+        self.add(EpochEnded(reason, ""))
+
+    def store(self, pickled: bytes) -> str:
+        sha = hashlib.sha256(pickled).hexdigest()
+        self.definitions[sha] = pickled
+        return sha
+
+    def load(self, sha: str) -> object:
+        return pickle.loads(self.definitions[sha])
+
+    def suggest(self, config: dict | None = None) -> str:
+        index = len(self.state.trials)
+        config = {"lr": 0.1 * index} if config is None else config
+        name = trial_id("abcde", index)
+        encoded = values.encode(config, self.store)
+        tag = f"{index}_lr={index}"
+        self.add(TrialSuggested("o", 0, name, encoded, encoded, tag, f"train_{name}_{tag}", f"train_{name}"))
+        return name
+
+    def start(self, name: str) -> None:
+        attempt = self.state.trial(name).attempt + 1
+        self.add(AttemptStarted("o", name, attempt, f"host{attempt}", "10.0.0.1", 1000 + attempt))
+
+    def row(self, name: str, metrics: dict | None = None, *, save: bool = False) -> ResultReported:
+        trial = self.state.trial(name)
+        number = trial.number + 1
+        metrics = {"loss": 1.0 / number, "attempt": trial.attempt} if metrics is None else metrics
+        saved = Saved(trial.next_index, 2, 100, "m" * 64) if save else None
+        row = ResultReported(
+            name, trial.attempt, number, values.encode(metrics), number, 0.5, 0.5 * number, 0.5, 1, 1.7e9 + number, saved=saved
+        )
+        self.add(row)
+        return row
+
+    def decide(self, name: str, action: str = "CONTINUE", changes: dict | None = None) -> None:
+        trial = self.state.trial(name)
+        changed = values.encode(changes) if changes else b""
+        self.add(DecisionMade(name, trial.number, action, "scheduler", len(self.records) - 1, changed))
+
+    def report(self, name: str, metrics: dict | None = None, *, save: bool = False, changes: dict | None = None) -> None:
+        """A row, and the decision to go on where none stands yet."""
+        row = self.row(name, metrics, save=save)
+        if row.number > self.state.trial(name).mark:
+            self.decide(name, changes=changes)
+
+    def drop(self, name: str, index: int) -> None:
+        self.add(CheckpointDropped("o", name, index))
+
+    def complete(self, name: str) -> None:
+        self.add(AttemptEnded(name, self.state.trial(name).attempt, "completed"))
+
+    def stopped(self, name: str) -> None:
+        self.add(AttemptEnded(name, self.state.trial(name).attempt, "stopped"))
+
+    def fail(self, name: str, error: Exception | None = None, kind: str = "code") -> None:
+        error = error or ValueError("no luck")
+        failure = Failure(kind, str(error), f"Traceback: {error!r}\n", pickle.dumps(error), log_tail="the end")
+        self.add(AttemptEnded(name, self.state.trial(name).attempt, "failed", failure))
+
+    def lose(self, name: str) -> None:
+        trial = self.state.trial(name)
+        self.add(AttemptLost("o", name, trial.attempt, "driver"))
+
+
+def drawn(rng, steps: int = 60, trials: int = 3) -> Story:
+    """A story of crashes, retries, early ends, pauses and restarts, as `rng` has it."""
+    story = Story()
+    running: set[str] = set()
+    pausing: set[str] = set()
+    for _ in range(steps):
+        state = story.state
+        choice = rng.random()
+        if choice < 0.06:
+            for name in sorted(running):
+                story.lose(name)
+            running.clear()
+            pausing.clear()
+            finished, errored = rng.choice(["skip", "resume", "restart"]), rng.choice(["skip", "resume", "restart"])
+            story.epoch(finished=finished, errored=errored, unfinished=rng.choice(["resume", "resume", "resume", "restart"]))
+        elif choice < 0.15 and len(state.trials) < trials:
+            story.suggest()
+        elif not running or choice < 0.25:
+            waiting = [t.trial_id for t in state.trials.values() if t.state in (PENDING, PAUSED)]
+            if waiting:
+                running.add(name := rng.choice(waiting))
+                story.start(name)
+        else:
+            _turn(story, rng.choice(sorted(running)), rng, running, pausing)
+    return story
+
+
+def _turn(story: Story, name: str, rng, running: set[str], pausing: set[str]) -> None:
+    """One thing that happens to a trial that runs."""
+    trial = story.state.trial(name)
+    if name in pausing or trial.state not in (RUNNING, *FINAL):
+        story.stopped(name) if rng.random() < 0.8 else story.complete(name)
+        running.discard(name)
+        pausing.discard(name)
+    elif (choice := rng.random()) < 0.1:
+        story.complete(name)
+        running.discard(name)
+    elif choice < 0.2:
+        story.fail(name, ValueError(f"failure {rng.random()}"))
+        running.discard(name)
+    else:
+        number = trial.number + 1
+        metrics = {"loss": rng.random(), "nested": {"number": number}, **({"late": number} if number >= 3 else {})}
+        if rng.random() < 0.1:
+            metrics["loss"] = float("nan")
+        row = story.row(name, metrics, save=rng.random() < 0.3)
+        if row.number <= trial.mark:
+            return
+        if row.saved is None and rng.random() < 0.1:
+            story.lose(name)  # the driver died before it decided
+            running.discard(name)
+            return
+        action = rng.choice(["CONTINUE"] * 8 + ["STOP", "PAUSE"])
+        story.decide(name, action, {"added": rng.random()} if rng.random() < 0.3 else None)
+        if action != "CONTINUE":
+            pausing.add(name)
