@@ -85,7 +85,7 @@ class Story:
         metrics = {"loss": 1.0 / number, "attempt": trial.attempt} if metrics is None else metrics
         saved = Saved(trial.next_index, 2, 100, "m" * 64) if save else None
         row = ResultReported(
-            name, trial.attempt, number, values.encode(metrics), number, 0.5, 0.5 * number, 0.5, 1, 1.7e9 + number, saved=saved
+            name, trial.attempt, number, values.encode(metrics), number, 0.5, 0.5 * number, 0.5, 1, 1.7e9, saved=saved
         )
         self.add(row)
         return row

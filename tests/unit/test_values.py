@@ -6,9 +6,10 @@ import math
 import os
 import subprocess
 import sys
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import cloudpickle
 import numpy as np
@@ -45,7 +46,9 @@ class Text(str):
     __slots__ = ()
 
 
-Point = namedtuple("Point", "x y")
+class Point(NamedTuple):
+    x: int
+    y: int
 
 
 class Shelf:

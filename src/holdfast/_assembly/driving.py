@@ -37,7 +37,7 @@ from holdfast.stopper.function_stopper import FunctionStopper
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
 
-__all__ = ["Choices", "drive", "engine_named", "plugins_of"]
+__all__ = ["Choices", "Minds", "Outcome", "drive", "engine_named", "minds", "plugins_of"]
 
 
 class Choices(NamedTuple):
@@ -49,6 +49,7 @@ class Choices(NamedTuple):
         definitions: Definitions that differ from the birth record's.
         engine: The engine to run on.
         takeover: Whether to take the experiment from a driver that seems to live.
+        snapshot_due: When snapshots are taken, if not by default.
     """
 
     resume: Resume
@@ -56,6 +57,15 @@ class Choices(NamedTuple):
     definitions: dict[str, str]
     engine: Engine
     takeover: bool = False
+    snapshot_due: Callable[[int, int, int], bool] | None = None
+
+
+class Minds(NamedTuple):
+    """What thinks in an experiment: brought to the same position by replaying the same records."""
+
+    controller: Controller
+    advice: Advice
+    callbacks: CallbackDesk
 
 
 class Outcome(NamedTuple):
@@ -81,7 +91,7 @@ def drive(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: 
     engine = choices.engine
     if not capacity(engine.resources(), created.policy):
         raise ConfigError(f"One trial asks for {created.policy.request}, the machine has {engine.resources()}: nothing could ever run.")
-    plugins_of(created, spec)  # refuses what cannot be before anything is claimed
+    given = plugins_of(created, spec)  # refuses what cannot be before anything is claimed
     clock: Clock = getattr(engine, "clock", None) or SystemClock()
     real = isinstance(clock, SystemClock)
     with Signals() as signals:
@@ -95,7 +105,7 @@ def drive(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: 
             threads=real,
         )
         try:
-            return _with_journal(journal, storage, created, spec, choices, signals)
+            return _with_journal(journal, _Epoch(storage, created, spec, choices, given), signals)
         except (Fenced, StorageError):
             journal.close(seal=False)
             raise
@@ -103,15 +113,24 @@ def drive(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: 
             journal.close()
 
 
-def _with_journal(
-    journal: Journal, storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: Choices, signals: Signals
-) -> Outcome:
+class _Epoch(NamedTuple):
+    """What one run of a driver is about."""
+
+    storage: Storage
+    created: ExperimentCreated
+    spec: JobSpec
+    choices: Choices
+    given: tuple[Plugins, Searcher]
+
+
+def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
+    storage, created, spec, choices, _ = epoch
     engine = choices.engine
     if journal.previous is not None and not journal.previous_closed:
         _end_leftovers(created.experiment_id)
     try:
         engine.open(_job(storage, created, spec, choices, journal.epoch))
-        driver = _assembled(journal, storage, created, spec, choices)
+        driver = _assembled(journal, epoch)
         driver.parts.callbacks.setup(spec.run_config.stop, created.policy.num_samples)
         take_over(driver, _epoch_started(journal, choices), storage, list(journal.cuts))
         try:
@@ -191,10 +210,15 @@ def _tell(plugin: Any, metric: str | None, mode: str | None, tell: Callable[[], 
         )
 
 
-def _assembled(journal: Journal, storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: Choices) -> Driver:
-    """Builds the driver and brings it to the journal's end."""
-    plugins, searcher = plugins_of(created, spec)
-    cut = snapshots.load(journal)
+def minds(
+    storage: Storage,
+    created: ExperimentCreated,
+    spec: JobSpec,
+    given: tuple[Plugins, Searcher],
+    cut: snapshots.Cut | None = None,
+) -> Minds:
+    """Controller, plug-ins and callbacks as at a snapshot, or (with the `given` plug-ins) as at the very beginning."""
+    plugins, searcher = given
     controller = Controller()
     if cut is not None:
         controller = cut.controller
@@ -213,19 +237,25 @@ def _assembled(journal: Journal, storage: Storage, created: ExperimentCreated, s
         definitions.store,
         own_chance=searcher.own_chance and not (own_space and uses_user_functions(spec.param_space)),
     )
-    if cut is not None:
-        desk.calls = cut.searcher_calls
-    advice = Advice(plugins, desk, state, roll, created.seed)
     callbacks = CallbackDesk(spec.run_config.callbacks, state, roll, definitions.store)
     callbacks.remind(cut.memories if cut else [], cut.position if cut else -1)
+    if cut is not None:
+        desk.calls = cut.searcher_calls
+    return Minds(controller, Advice(plugins, desk, state, roll, created.seed), callbacks)
+
+
+def _assembled(journal: Journal, epoch: _Epoch) -> Driver:
+    """Builds the driver and brings it to the journal's end."""
+    storage, created, spec, choices, given = epoch
+    cut = snapshots.load(journal)
+    controller, advice, callbacks = minds(storage, created, spec, given, cut)
     position = cut.position if cut else -1
     followers = _followers(storage, journal, controller, spec)
     replay(journal.replay(after=position), controller, advice, callbacks)
+    taken = snapshots.Snapshots(choices.snapshot_due, position)
     clock: Clock = getattr(choices.engine, "clock", None) or SystemClock()
-    parts = Parts(
-        journal, controller, choices.engine, advice, callbacks, followers, snapshots.Snapshots(last=position), storage, clock
-    )
-    return Driver(parts, state.time)
+    parts = Parts(journal, controller, choices.engine, advice, callbacks, followers, taken, storage, clock)
+    return Driver(parts, controller.state.time)
 
 
 def _followers(storage: Storage, journal: Journal, controller: Controller, spec: JobSpec) -> list[Follower]:

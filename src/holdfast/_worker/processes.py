@@ -60,7 +60,7 @@ def has_children() -> bool:
 
 def reap() -> list[tuple[int, int]]:
     """Reaps all dead children; returns (pid, wait status) of each."""
-    dead = []
+    dead: list[tuple[int, int]] = []
     try:
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -122,7 +122,7 @@ def end_with_token(prefix: str) -> list[int]:
 
     This process and what it descends from are spared. Returns the pids that were killed.
     """
-    wanted, ended = f"HOLDFAST_TOKEN={prefix}".encode(), set()
+    wanted, ended = f"HOLDFAST_TOKEN={prefix}".encode(), set[int]()
     while True:
         tree = parents()
         spared, pid = {os.getpid()}, os.getpid()
@@ -134,7 +134,7 @@ def end_with_token(prefix: str) -> list[int]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 ended.add(pid)
-        if not found:
+        if not found and not ended.intersection(tree):  # one that is dying shows no environment any more
             return sorted(ended)
         time.sleep(_PAUSE_S)
 

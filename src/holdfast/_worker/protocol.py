@@ -60,11 +60,7 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     nonce: str
 
 
-class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """Base of the messages that are no events or commands themselves."""
-
-
-class Begun(_Message):
+class Begun(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """A worker has taken up an attempt."""
 
     trial_id: str
@@ -72,7 +68,7 @@ class Begun(_Message):
     pid: int
 
 
-class Answer(_Message):
+class Answer(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """The decision on row `number`."""
 
     trial_id: str

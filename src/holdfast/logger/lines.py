@@ -6,18 +6,17 @@ Knows formats. Refuses to know files. `flat_cells` is for tables: one level, key
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from holdfast.values import flatten, plain
 
-__all__ = ["csv_text", "flat_cells", "json_line", "json_text", "parse_csv"]
+__all__ = ["csv_text", "flat_cells", "json_line", "json_object", "json_text", "parse_csv"]
 
 _encode = msgspec.json.Encoder().encode
-_SIMPLE = frozenset({int, str, bool, type(None)})
-_ATOMS = _SIMPLE | {float}
+_ATOMS = frozenset({int, float, str, bool, type(None)})
 
 
 def json_text(value: object, indent: int | None = None) -> bytes:
@@ -27,65 +26,57 @@ def json_text(value: object, indent: int | None = None) -> bytes:
     return json.dumps(plain(value), indent=indent).encode()
 
 
-def json_line(row: dict[str, Any], config: bytes) -> bytes:
-    """A row and its config (JSON text already) as one line."""
-    body = None
-    for value in row.values():
-        kind = type(value)
-        if kind not in _SIMPLE and (kind is not float or value - value != 0.0):  # JSON proper has no NaN and no infinity
-            break
-    else:
+def json_object(row: dict[str, Any]) -> bytes:
+    """A dictionary as JSON text, as `json_text` gives it, but for blanks; fast where it holds plain values only."""
+    if _ATOMS.issuperset(map(type, row.values())):
         try:
             body = _encode(row)
         except (OverflowError, ValueError):  # an int beyond 64 bits, or text with lone surrogates
-            body = None
-    if body is None:
-        body = json_text(row)
-    if "config" in row:
+            return json_text(row)
+        # JSON proper has no NaN and no infinity: the encoder makes them null, so there must be no more nulls than Nones.
+        if body.count(b":null") == list(row.values()).count(None):
+            return body
+    return json_text(row)
+
+
+def json_line(row: dict[str, Any], config: bytes) -> bytes:
+    """A row and its config (JSON text already) as one line."""
+    body = json_object(row)
+    if "config" in row or len(body) <= 2:
         return body + b"\n"
     return b'%b,"config":%b}\n' % (body[:-1], config)
 
 
 def flat_cells(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as cells."""
-    cells = {key: value for key, value in row.items() if key != "config"}
+    """A row as cells; nothing is an empty one."""
+    cells = {key: "" if value is None else value for key, value in row.items() if key != "config"}
     if _ATOMS.issuperset(map(type, cells.values())):
         return cells
-    return {key: value if type(value) in _ATOMS else plain(value) for key, value in flatten(cells).items()}
+    return {key: "" if value is None else plain(value) for key, value in flatten(cells).items()}
 
 
-class _Sheet:
-    """One text buffer for all tables: making a csv writer costs more than a row."""
-
-    def __init__(self) -> None:
-        import csv
-
-        self._buffer = io.StringIO(newline="")
-        self.writerow: Callable[[Iterable[Any]], Any] = csv.writer(self._buffer).writerow
-
-    def take(self) -> bytes:
-        text = self._buffer.getvalue()
-        self._buffer.seek(0)
-        self._buffer.truncate()
-        if "\0" in text:  # no reader of tables takes it
-            text = text.replace("\0", "\\0")
-        return text.encode("utf-8", "backslashreplace")
+def csv_text(lines: Iterable[Collection[Any]]) -> bytes:
+    """Lines of cells as CSV, as Python's `csv` writes it."""
+    out = []
+    for cells in lines:
+        text = ",".join(map(str, cells))
+        # Cells that need quotes are rare: then, and only then, there is a quote, an end of line or a comma too many.
+        if '"' in text or "\n" in text or "\r" in text or text.count(",") != len(cells) - 1 or not text:
+            text = _quoted(cells)
+        out.append(text)
+    out.append("")
+    joined = "\r\n".join(out)
+    if "\0" in joined:  # no reader of tables takes it
+        joined = joined.replace("\0", "\\0")
+    return joined.encode("utf-8", "backslashreplace")
 
 
-_sheets: list[_Sheet] = []
+def _quoted(cells: Collection[Any]) -> str:
+    import csv
 
-
-def csv_text(lines: Iterable[Iterable[Any]]) -> bytes:
-    """Lines of cells as CSV."""
-    try:
-        sheet = _sheets.pop()  # taken out while in use, so that two threads never share one
-    except IndexError:
-        sheet = _Sheet()
-    for line in lines:
-        sheet.writerow(line)
-    text = sheet.take()
-    _sheets.append(sheet)
-    return text
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="").writerow(cells)
+    return buffer.getvalue()
 
 
 def parse_csv(data: bytes) -> tuple[list[str], list[list[str]]]:

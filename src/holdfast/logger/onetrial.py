@@ -16,7 +16,7 @@ from holdfast._core.trial import FINAL, TERMINATED, TrialState
 from holdfast._projection.history import TrialHistory, shown
 from holdfast._projection.rows import Place
 from holdfast.errors import TrialFailed
-from holdfast.logger.lines import json_text
+from holdfast.logger.lines import json_object
 from holdfast.logger.rowfile import Row, RowFile, replace, same, sweep
 from holdfast.values import Opaque, decode
 
@@ -69,7 +69,7 @@ class OneTrial:
         self._objects = _holds(self._config, Opaque)
         if self._objects and load is not None:
             self._config = decode(trial.config, load)
-        self.config_text = json_text(self._config)
+        self.config_text = json_object(self._config)
         self._begun = False
         self._mark = trial.mark
         self._files: list[RowFile] = []

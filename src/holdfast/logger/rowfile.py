@@ -42,8 +42,10 @@ class RowFile:
             self.count += len(rows)
         elif self.count:
             self.rewrite(self.count, {}, rows)
-        else:
+        elif not self._create(self._whole(rows)):
             self.rebuild(rows)
+        else:
+            self.count = len(rows)
 
     def rewrite(self, keep: int, overlay: Mapping[int, Row], rows: Sequence[Row] = ()) -> None:
         """Keeps the first `keep` rows but for those in `overlay` (by number, from 1), and adds `rows` behind them.
@@ -81,6 +83,17 @@ class RowFile:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+    def _create(self, data: bytes) -> bool:
+        """Creates the file, unless something stands there already."""
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except FileExistsError:
+            return False
+        self.close()
+        self._descriptor = descriptor
+        _write(descriptor, data)
+        return True
 
     def _renew(self, data: bytes) -> None:
         descriptor = replace(self.path, data)
@@ -161,7 +174,7 @@ class CsvRows(RowFile):
         return csv_text([self._columns, *self._lines([*table, *added])])
 
     def _lines(self, table: list[dict[str, Any]]) -> list[list[Any]]:
-        return [[cells.get(column) for column in self._columns] for cells in table]
+        return [[cells.get(column, "") for column in self._columns] for cells in table]
 
 
 def replace(path: str, data: bytes) -> int:

@@ -10,8 +10,8 @@ knows scores and rungs; it reads no clock and draws no chance.
 from __future__ import annotations
 
 import math
-from bisect import insort
 from hashlib import blake2b
+from heapq import heappop, heappush
 from typing import Any
 
 from holdfast.errors import ConfigError
@@ -23,9 +23,10 @@ __all__ = ["ASHAScheduler", "AsyncHyperBandScheduler"]
 class AsyncHyperBandScheduler(FIFOScheduler):
     """Stops trials early, without waiting for others.
 
-    A decision costs a binary search, however many trials there are; a running trial costs two small numbers, an ended one a
-    float per rung it reached. A row without the metric, or with one that is no number, is not judged (only `max_t` counts
-    for it). NaN and the infinities are judged as worse than any number and never enter a rung.
+    A row between rungs costs a comparison, one on a rung a step in a heap, however many trials there are. A running trial
+    costs two small numbers, an ended one a float per rung it reached. A row without the metric, or with one that is no
+    number, is not judged (only `max_t` counts for it). NaN and the infinities are judged as worse than any number and never
+    enter a rung.
 
     With several brackets a trial's bracket is a function of the experiment's seed and the trial's own number, spread by
     the softmax of the brackets' numbers of rungs: the same after a crash, in whatever order trials are added.
@@ -153,47 +154,74 @@ class AsyncHyperBandScheduler(FIFOScheduler):
         return len(weights) - 1
 
 
+class _Rung:
+    """The scores that reached one place, parted at their quantile: adding one costs a logarithm, the cut nothing.
+
+    `low` is a heap of the negated scores up to the quantile's lower neighbour, `high` a heap of the others.
+    """
+
+    def __init__(self, milestone: float, quantile: float) -> None:
+        self.milestone = milestone
+        self._quantile = quantile
+        self._low: list[float] = []
+        self._high: list[float] = []
+
+    def add(self, score: float) -> None:
+        if self._low and score < -self._low[0]:
+            heappush(self._low, -score)
+        else:
+            heappush(self._high, score)
+        wanted = int(self._quantile * (len(self._low) + len(self._high) - 1)) + 1
+        while len(self._low) < wanted:
+            heappush(self._low, -heappop(self._high))
+        while len(self._low) > wanted:
+            heappush(self._high, -heappop(self._low))
+
+    def cutoff(self) -> float | None:
+        """The quantile, linear between the two scores it falls between; None where there is no score."""
+        if not self._low:
+            return None
+        low = -self._low[0]
+        share = self._quantile * (len(self._low) + len(self._high) - 1) - (len(self._low) - 1)
+        if share == 0 or not self._high:
+            return low
+        high = self._high[0]
+        # The nearer end is the base, so that equal scores give that score exactly.
+        return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
+
+
 class _Bracket:
-    """Rungs, lowest first: (where it stands, the scores that reached it, ascending)."""
+    """Rungs, lowest first."""
 
     def __init__(self, grace_period: float, max_t: float, reduction_factor: float, s: int) -> None:
-        self._quantile = 1 - 1 / reduction_factor
-        self.rungs: list[tuple[float, list[float]]] = []
+        self.rungs: list[_Rung] = []
         milestone = grace_period * reduction_factor**s
         while milestone <= max_t:
-            self.rungs.append((milestone, []))
+            self.rungs.append(_Rung(milestone, 1 - 1 / reduction_factor))
             milestone = grace_period * reduction_factor ** (s + len(self.rungs))
 
     def judged(self, place: list[int], time: float, score: float) -> bool:
         """Whether a trial at `time` goes on. `place[1]` is moved above the rung that judged it."""
         reached = passed = place[1]
-        while reached < len(self.rungs) and time >= self.rungs[reached][0]:
+        while reached < len(self.rungs) and time >= self.rungs[reached].milestone:
             reached += 1
         if reached == passed:
             return True
         place[1] = reached
-        scores = self.rungs[reached - 1][1]
+        rung = self.rungs[reached - 1]
+        cutoff = rung.cutoff()
         if not math.isfinite(score):
-            return not scores
-        goes_on = not scores or score >= self._cutoff(scores)
-        insort(scores, score)
-        return goes_on
+            return cutoff is None
+        rung.add(score)
+        return cutoff is None or score >= cutoff
 
     def debug_string(self, sign: float) -> str:
         """Each rung's place and cutoff, in the metric's own sign."""
-        cutoffs = ((milestone, sign * self._cutoff(scores) if scores else None) for milestone, scores in self.rungs)
-        return "Bracket: " + " | ".join(f"Iter {milestone:.3f}: {cutoff}" for milestone, cutoff in reversed(list(cutoffs)))
-
-    def _cutoff(self, scores: list[float]) -> float:
-        """The quantile, linear between the two scores it falls between."""
-        position = self._quantile * (len(scores) - 1)
-        below = int(position)
-        share = position - below
-        if share == 0 or below + 1 == len(scores):
-            return scores[below]
-        low, high = scores[below], scores[below + 1]
-        # The nearer end is the base, so that equal scores give that score exactly.
-        return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
+        parts = []
+        for rung in reversed(self.rungs):
+            cutoff = rung.cutoff()
+            parts.append(f"Iter {rung.milestone:.3f}: {None if cutoff is None else sign * cutoff}")
+        return "Bracket: " + " | ".join(parts)
 
 
 ASHAScheduler = AsyncHyperBandScheduler

@@ -14,7 +14,7 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 from holdfast.errors import SearchSpaceError
-from holdfast.space import Categorical, Domain, check_space
+from holdfast.space import Categorical, Domain, Float, Integer, check_space
 from holdfast.space.laws import Source
 from holdfast.space.variables import Path, Variable, as_domain, find_variables, grid_size, joined, overridden, sort_key
 
@@ -118,6 +118,7 @@ class _Template:
         self.functions = [found for found in variables if found.domain.is_function()]
         self.names = [(joined(found.path), found.path) for found in variables]
         self.size = grid_size(space)
+        self.may_nest = any(map(_may_nest, variables))
         # Grids without grids inside are counted through like a number; the others are walked.
         self.flat = self.size == _product(len(_values(grid)) for grid in self.grids)
 
@@ -149,7 +150,7 @@ class _Template:
         index = self._set_grid(config, index)
         for path, domain in self.draws:
             value = known[path] if path in known else domain.draw(chance)
-            _put(config, path, _fresh(value) if type(value) in _CONTAINERS else value)
+            _put(config, path, _fresh(value))
         if not self.functions:
             return index, self._is_open(config)
         for path, _ in self.functions:
@@ -165,9 +166,11 @@ class _Template:
 
     def _is_open(self, config: dict[Any, Any]) -> bool:
         """Whether a place that was filled holds variables."""
+        if not self.may_nest:
+            return False
         for _, path in self.names:
             value = _at(config, path)
-            if (type(value) in _CONTAINERS or isinstance(value, Domain)) and any(True for _ in find_variables(value)):
+            if isinstance(value, (dict, list, tuple, Domain)) and any(True for _ in find_variables(value)):
                 return True
         return False
 
@@ -191,7 +194,6 @@ class _Template:
 
 
 _DEEPEST = 100
-_CONTAINERS = (dict, list, tuple)
 
 
 def _product(numbers: Any) -> int:
@@ -199,6 +201,14 @@ def _product(numbers: Any) -> int:
     for number in numbers:
         product *= number
     return product
+
+
+def _may_nest(found: Variable) -> bool:
+    """Whether a variable's value may hold variables itself."""
+    domain = found.domain
+    if isinstance(domain, Categorical):
+        return any(isinstance(value, (dict, list, tuple, Domain)) for value in domain.categories)
+    return not isinstance(domain, (Float, Integer))
 
 
 def _values(grid: Variable) -> list[Any]:
@@ -219,7 +229,7 @@ def _fresh(node: Any) -> Any:
     """A copy of the containers; what they hold is shared."""
     kind = type(node)
     if kind is dict or kind is _SoFar:
-        return {key: _fresh(value) if type(value) in _CONTAINERS else value for key, value in dict.items(node)}
+        return {key: _fresh(value) for key, value in dict.items(node)}
     if kind is list:
         return [_fresh(value) for value in node]
     if kind is tuple:

@@ -190,9 +190,9 @@ def _categories(domain: Domain) -> Sequence[Any]:
 
 
 def _is_misspelt(item: tuple[Any, Any]) -> bool:
-    """Whether one entry looks like a grid whose name lost, gained or swapped a letter."""
+    """Whether one entry looks like a grid whose name lost, gained or swapped a letter or two."""
     key, value = item
-    if not isinstance(key, str) or abs(len(key) - len(_GRID)) > 1 or not isinstance(value, (list, tuple)):
+    if not isinstance(key, str) or abs(len(key) - len(_GRID)) > 2 or not isinstance(value, (list, tuple)):
         return False
     from difflib import SequenceMatcher
 

@@ -4,11 +4,11 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
-from stories import EXPERIMENT_ID, Story, drawn
 
 from holdfast._core.events import AttemptEnded, AttemptStarted, EpochStarted, ResultReported, TrialSuggested
 from holdfast._core.experiment import ExperimentState
 from holdfast._projection.history import History
+from stories import EXPERIMENT_ID, Story, drawn
 
 
 def told(story) -> History:

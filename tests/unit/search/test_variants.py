@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections import OrderedDict
 
 import pytest
 
@@ -16,7 +17,7 @@ def configs(space, **kwargs):
 
 
 def test_the_first_key_in_sorted_order_varies_fastest():
-    found = configs({"b": grid_search([1, 2]), "a": grid_search("x y z".split())})
+    found = configs({"b": grid_search([1, 2]), "a": grid_search(["x", "y", "z"])})
     assert found == [{"b": b, "a": a} for b in (1, 2) for a in "xyz"]
     nested = configs({"z": grid_search([1, 2]), "n": {"b": grid_search([3, 4]), "a": {"grid_search": [5, 6]}}})
     assert [(c["n"]["a"], c["n"]["b"], c["z"]) for c in nested][:4] == [(5, 3, 1), (6, 3, 1), (5, 4, 1), (6, 4, 1)]
@@ -140,7 +141,16 @@ def test_functions_may_read_the_configuration_as_a_dictionary():
 
 
 @pytest.mark.parametrize(
-    "read", [dict, json.dumps, list, lambda c: {**c}, lambda c: c.copy(), lambda c: c.get("b"), lambda c: c.config.b]
+    "read",
+    [
+        lambda c: dict(c, k=1),
+        json.dumps,
+        lambda c: [*c],
+        lambda c: {**c},
+        lambda c: c.copy(),
+        lambda c: c.get("b"),
+        lambda c: c.config.b,
+    ],
 )
 def test_a_circle_is_named(read):
     space = {"a": sample_from(read), "b": sample_from(lambda c: c["a"]), "u": uniform(0, 1)}
@@ -164,6 +174,14 @@ def test_functions_return_no_grids_and_no_endless_chains():
 
     with pytest.raises(SearchSpaceError, match="still open"):
         configs({"f": sample_from(again)})
+
+
+def test_dictionaries_of_other_classes_keep_their_class():
+    inner = OrderedDict(x=randint(2, 3))
+    assert configs({"c": choice([inner]), "d": OrderedDict(y=grid_search([1]))}) == [
+        {"c": OrderedDict(x=2), "d": OrderedDict(y=1)}
+    ]
+    assert type(inner["x"]).__name__ == "Integer"
 
 
 def test_trials_share_no_containers_with_the_space():

@@ -56,6 +56,7 @@ class Guardian:
             os.close(place)
             os.close(log)
         self._log = _log_path(workplace)
+        self._ended = False
         self.control.setblocking(False)
 
     def order(self, verb: int, number: int, connection: socket.socket | None = None) -> None:
@@ -94,7 +95,10 @@ class Guardian:
             return file.read()[-4096:].decode(errors="replace").strip()
 
     def end(self, nothing_ran: bool = False) -> None:
-        """Lets go; returns when the guardian and all below it are gone."""
+        """Lets go; returns when the guardian and all below it are gone. May be called twice."""
+        if self._ended:
+            return
+        self._ended = True
         if nothing_ran:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the guardian is gone already
                 self.lifeline.send(NOTHING_RAN)

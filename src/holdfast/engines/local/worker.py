@@ -42,7 +42,7 @@ class Worker:
 
     def take_up(self, order: StartAttempt) -> bool:
         """Sends an attempt to the worker; as `send`."""
-        self.used = self.order is not None or self.used
+        self.used = self.pid != 0
         self.order, self.begun, self.ended = order, False, None
         return self.send(order)
 

@@ -1,0 +1,128 @@
+"""Whole experiments in virtual time, crashed at any operation of their disk and restored.
+
+    simulation = Simulation(train, {"x": uniform(0, 1)}, TuneConfig(num_samples=8), workers=1)
+    disk = simulation.begin()
+    simulation.run(disk)
+    for at in range(len(disk.log)):
+        again = crash(disk, at, random.Random(at), "power")
+        simulation.run(again)
+        assert digest(again) == digest(disk)
+
+Runs in one process and one thread; to see that nothing survives in globals, restore in a fresh process.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from holdfast._assembly.driving import Choices, Outcome, drive
+from holdfast._assembly.submission import JobSpec, drafted, give_birth
+from holdfast._core.events import ExperimentCreated
+from holdfast._core.policy import Resume
+from holdfast._journal import read
+from holdfast._projection.history import load_history
+from holdfast.config import RunConfig, TuneConfig
+from holdfast.engines.simulated import Moment, SimulatedEngine
+from holdfast.errors import InternalError
+from holdfast.storage.base import Storage
+from holdfast.storage.definitions import Definitions
+from holdfast.testing.disk import SimulatedStorage
+
+__all__ = ["Reply", "Simulation", "digest"]
+
+Reply = tuple[int, str, int, str]
+
+
+class _Overheard(SimulatedEngine):
+    """Writes down each reply, with the number of disk operations done by then."""
+
+    def __init__(self, replies: list[Reply], disk: Storage, **options: Any) -> None:
+        super().__init__(storage=disk, **options)
+        self._replies = replies
+        self._disk = disk
+
+    def reply(self, trial_id: str, attempt: int, number: int, action: str) -> None:
+        done = len(self._disk.log) if isinstance(self._disk, SimulatedStorage) else 0
+        self._replies.append((done, trial_id, number, action))
+        super().reply(trial_id, attempt, number, action)
+
+
+class Simulation:
+    """An experiment to be run again and again.
+
+    Args:
+        trainable: A generator function, as `SimulatedEngine` takes them; importable by name.
+        param_space, tune_config, run_config: As for `Tuner`; the seed must be given.
+        workers, seconds, fails: As for `SimulatedEngine`.
+    """
+
+    def __init__(
+        self,
+        trainable: Callable[..., Any],
+        param_space: dict[str, Any],
+        tune_config: TuneConfig,
+        run_config: RunConfig | None = None,
+        *,
+        workers: int = 1,
+        seconds: float | Callable[[dict[str, Any], Moment], float] = 1.0,
+        fails: Callable[[Moment], str | None] | None = None,
+    ) -> None:
+        if tune_config.seed is None:
+            raise ValueError("a simulation that is to be compared needs TuneConfig(seed=...)")
+        self._job = (trainable, param_space, tune_config, run_config or RunConfig(name="simulated", verbose=0))
+        self._engine = {"workers": workers, "seconds": seconds, "fails": fails}
+        self.replies: list[Reply] = []
+
+    def begin(self) -> SimulatedStorage:
+        """A new disk with the experiment's birth on it."""
+        disk = SimulatedStorage()
+        if give_birth(disk, drafted(*copy.deepcopy(self._job))) is None:
+            raise InternalError("a new disk held an experiment")
+        return disk
+
+    def run(
+        self,
+        disk: Storage,
+        *,
+        resume: Resume | None = None,
+        snapshot_due: Callable[[int, int, int], bool] | None = None,
+    ) -> Outcome:
+        """Runs the experiment on the disk to its end, from wherever it stands. `replies` then holds what was acknowledged."""
+        created = next(iter(read(disk))).event
+        if not isinstance(created, ExperimentCreated):
+            raise InternalError("the journal begins without a birth record")
+        definitions = Definitions(disk)
+        spec = definitions.fresh(created.definitions["job"])
+        if not isinstance(spec, JobSpec):
+            raise InternalError("the definition of the job is no job")
+        self.replies = []
+        engine = _Overheard(self.replies, disk, **self._engine)
+        trainable = definitions.bytes_of(created.definitions["trainable"])
+        choices = Choices(resume or Resume(), trainable, {}, engine, takeover=True, snapshot_due=snapshot_due)
+        return drive(disk, created, spec, choices)
+
+
+def digest(storage: Storage) -> list[Any]:
+    """What an experiment ended as, without clocks, hosts and ids: equal for a restored and an uninterrupted run.
+
+    Per trial: its number, configuration, state, failures and branch, and each row as users see it with its decision.
+    """
+    state, history = load_history(storage)
+    decisions: dict[tuple[str, int, int], tuple[str, str]] = {}
+    fold = type(state)()
+    for record in read(storage):
+        fold.fold(record)
+        event = record.event
+        if type(event).__name__ == "DecisionMade":
+            trial = fold.trial(event.trial_id)  # type: ignore[union-attr]
+            decisions[trial.trial_id, trial.branch, trial.mark] = (event.action, event.by)  # type: ignore[union-attr]
+    ends = []
+    for trial in state.trials.values():
+        rows = [
+            (row.number, row.metrics, row.iteration, row.done, decisions.get((trial.trial_id, trial.branch, row.number)))
+            for row in history.rows(trial.trial_id)
+        ]
+        ends.append((trial.index, trial.config, trial.state, trial.failures, trial.branch, rows))
+    return ends

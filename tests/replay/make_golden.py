@@ -1,0 +1,208 @@
+"""Writes a golden journal of this version: `python tests/replay/make_golden.py v1-plain` (or `v1-compacted`).
+
+A golden journal is written once and kept for ever: what cannot replay every older one does not ship. An existing one is
+never overwritten; a changed format gets a new name. Beside the journal stands `expected.json`: every record's fields by
+name, so that a later version, whose events have more fields, is still held to these.
+
+The experiment is small and has every kind of event. It is driven by the controller itself, so the history is one that it
+accepts: the answers of searcher, scheduler and workers stand in a script below.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+from pathlib import Path
+
+import msgspec
+
+from holdfast._core import events as e
+from holdfast._core.commands import AskSearcher, Command, Decide, DeleteCheckpoint, DropCheckpoint, EndEpoch, Reply
+from holdfast._core.commands import StartAttempt, WakeAt
+from holdfast._core.controller import Controller
+from holdfast._core.policy import Policy, Resume
+from holdfast._journal import Journal, Owner, create, open_journal, read
+from holdfast.storage.local import LocalStorage
+
+GOLDEN = Path(__file__).parent / "golden"
+TRIALS = 5
+ROWS = 4
+POLICY = Policy(
+    num_samples=TRIALS, max_failures=2, num_to_keep=1, time_budget_s=1000.0, request={"cpu": 1.0}, ahead=1, max_concurrent=2
+)
+
+
+def described(record: e.Record) -> dict[str, object]:
+    """A record's fields by name, as JSON has them; bytes as hexadecimal digits."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, msgspec.Struct):
+            return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+        if isinstance(value, bytes):
+            return value.hex()
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, list) else value
+
+    fields = plain(record)
+    assert isinstance(fields, dict)
+    return {**fields, "type": type(record.event).__name__}
+
+
+class Script:
+    """Drives one experiment through several drivers, each of which vanishes after some records but the last."""
+
+    def __init__(self, storage: LocalStorage) -> None:
+        self.storage = storage
+        self.controller = Controller()
+        self.queue: deque[Command] = deque()
+        self.time = 0.0
+        self.journal: Journal
+        self.left = 0
+
+    def live(self, records: int) -> bool:
+        """One driver's life; False when the experiment is over."""
+        owner = Owner(host="golden", pid=1, boot_id="golden", pid_namespace=1, start_ticks=1)
+        self.journal = open_journal(self.storage, owner=owner, clock=self, takeover=True, threads=False)
+        self.controller, self.queue, self.left = Controller(), deque(), records
+        for record in self.journal.replay():
+            self.controller.handle(record)
+        self.begin()
+        while self.queue and self.left > 0:
+            self.carry_out(self.queue.popleft())
+        if self.left > 0:
+            self.record(e.Woke(order=next(o.order for o in self.open(WakeAt))))
+            self.record(e.EpochEnded("finished", "every trial has ended"))
+            self.journal.close()
+            return False
+        return True  # vanishes: its journal is not closed
+
+    def begin(self) -> None:
+        epoch, cuts = self.journal.epoch, self.journal.cuts
+        lost, decisions = self.open(StartAttempt), self.open(Decide)
+        asked, drops, deletes = self.open(AskSearcher), self.open(DropCheckpoint), self.open(DeleteCheckpoint)
+        self.record(
+            e.EpochStarted(epoch, {"cpu": 2.0}, Resume(), "local", "golden", 1, "golden", 1, {"holdfast": "0.1.0"}, {}),
+            *cuts,
+            *([e.InexactFound("searcher", 3, "x=1 became x=2")] if epoch == 2 else []),
+        )
+        for order in [*decisions, *drops]:
+            self.carry_out(order)
+        for order in lost:
+            self.record(e.AttemptLost(order.order, order.trial_id, order.attempt, "driver"))
+        for order in [*asked, *deletes]:
+            self.carry_out(order)
+
+    def open(self, kind: type) -> list:
+        return [order for order in self.controller.open_orders.values() if isinstance(order, kind)]
+
+    def record(self, *events: e.Event) -> None:
+        self.time += 0.25
+        for record in self.journal.append(events, self.time, 1.7e9 + self.time):
+            self.queue.extend(self.controller.handle(record))
+        self.left -= len(events)
+        if self.left % 4 == 0:
+            self.journal.tick(self.time)
+
+    def carry_out(self, command: Command) -> None:
+        position = self.controller.state.position
+        if isinstance(command, AskSearcher):
+            n = command.index
+            trial = f"01234_{n:05d}"
+            config = msgspec.msgpack.encode({"x": n})
+            self.record(
+                e.TrialSuggested(command.order, position, trial, config, config, f"{n}_x={n}", f"train_{trial}", f"train_{trial}")
+                if n < TRIALS - 1
+                else e.NothingSuggested(command.order, position, True)
+            )
+        elif isinstance(command, StartAttempt):
+            self.record(e.AttemptStarted(command.order, command.trial_id, command.attempt, "golden", "127.0.0.1", 7))
+            if command.resume is not None and command.index == 0 and command.attempt == 2:
+                self.record(e.CheckpointBroken(command.trial_id, command.attempt, command.resume.index, "a file is missing"))
+                self.end(command.trial_id, command.attempt, "failed", e.Failure("storage", "the checkpoint is broken"))
+            else:
+                self.row(command.trial_id, command.attempt, command.number + 1, command.grant)
+        elif isinstance(command, Decide):
+            index = int(command.trial_id[-1])
+            action = {(1, 2): "PAUSE", (2, 3): "STOP"}.get((index, command.number), "CONTINUE")
+            self.record(e.DecisionMade(command.trial_id, command.number, action, "scheduler", position))
+        elif isinstance(command, Reply):
+            self.replied(command)
+        elif isinstance(command, DropCheckpoint):
+            self.record(e.CheckpointDropped(command.order, command.trial_id, command.index))
+        elif isinstance(command, DeleteCheckpoint):
+            self.record(e.CheckpointDeleted(command.order, command.trial_id, command.index))
+        else:
+            assert isinstance(command, (WakeAt, EndEpoch)), command
+
+    def replied(self, reply: Reply) -> None:
+        trial = self.controller.state.trial(reply.trial_id)
+        if reply.trial_id not in self.controller.running or trial.attempt != reply.attempt:
+            return  # its worker ended with its driver
+        if reply.action != "CONTINUE":
+            self.end(reply.trial_id, reply.attempt, "stopped")
+        elif reply.number == ROWS:
+            self.end(reply.trial_id, reply.attempt, "completed")
+        elif trial.index == 3 and reply.number == 2 and not trial.failures:
+            failure = e.Failure("code", "ValueError: scripted", "Traceback ...", b"pickle", None, None, "last words")
+            self.end(reply.trial_id, reply.attempt, "failed", failure)
+        else:
+            self.row(reply.trial_id, reply.attempt, reply.number + 1, trial.next_index)
+
+    def end(self, trial_id: str, attempt: int, outcome: str, failure: e.Failure | None = None) -> None:
+        self.record(e.AttemptEnded(trial_id, attempt, outcome, failure))
+
+    def row(self, trial_id: str, attempt: int, number: int, index: int) -> None:
+        saved = e.Saved(index, 2, 1000 + number, "ab" * 32)
+        metrics = msgspec.msgpack.encode({"score": number / 4})
+        self.record(
+            e.ResultReported(
+                trial_id, attempt, number, metrics, number, 0.5, number / 2, number / 2, number, 1.7e9, number == ROWS, saved
+            )
+        )
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    def wall(self) -> float:
+        return 1.7e9
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError("nobody is waited for")
+
+
+def make(directory: Path, *, records_per_driver: int, compact: bool) -> None:
+    """Writes one golden journal."""
+    if directory.exists():
+        raise SystemExit(f"{directory} exists: golden journals are written once. Give a new name.")
+    storage = LocalStorage(directory / "experiment")
+    born = e.ExperimentCreated(
+        "0123456789abcdef" * 2, "golden", "train", "01234", 7, POLICY, {"trainable": "cd" * 32}, ["x"], {"holdfast": "0.1.0"}, "g:1:1"
+    )
+    assert create(storage, born, 1.7e9)
+    script = Script(storage)
+    while script.live(records_per_driver):
+        if script.journal.epoch == 1:
+            with open(directory / "experiment" / "journal" / "00000001-0000.log", "ab") as file:
+                file.write(b"a torn record")
+        if script.journal.epoch == 2:
+            script.journal.sync()
+            script.journal.save_snapshot(1, script.journal.durable, b"a snapshot of a schema that nobody knows any more")
+    if compact:
+        last = open_journal(storage, owner=Owner.of_this_process(), clock=script, threads=False)
+        last.compact()
+        last.close()
+    records = [described(record) for record in read(storage)]
+    (directory / "expected.json").write_text(json.dumps(records, indent=0, sort_keys=True) + "\n")
+    print(f"{directory}: {len(records)} records, {len({str(record['type']) for record in records})} kinds of events")
+
+
+KINDS = {
+    "v1-plain": lambda path: make(path, records_per_driver=30, compact=False),
+    "v1-compacted": lambda path: make(path, records_per_driver=12, compact=True),
+}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or KINDS:
+        KINDS[name](GOLDEN / name)

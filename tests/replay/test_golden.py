@@ -1,0 +1,59 @@
+"""Every journal ever released still replays: all records, field by field, with its snapshots and without."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from holdfast._core.events import Event
+from holdfast._journal import Follower, read, verify
+from holdfast.storage.local import LocalStorage
+from holdfast.testing.disk import SimulatedStorage
+from replay.make_golden import KINDS, described
+
+GOLDEN = Path(__file__).parent / "golden"
+JOURNALS = sorted(path for path in GOLDEN.iterdir() if path.is_dir())
+
+
+def assert_has(found: object, expected: object, where: str) -> None:
+    """All that was written then is there now; a field that a later version added is not looked at."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for name, value in expected.items():
+            assert name in found, f"{where}.{name}"
+            assert_has(found[name], value, f"{where}.{name}")
+    else:
+        assert found == expected, where
+
+
+def in_memory(directory: Path, without: str = "nothing") -> SimulatedStorage:
+    storage = SimulatedStorage()
+    root = directory / "experiment"
+    paths = [str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()]
+    storage.begin_with({path: (root / path).read_bytes() for path in paths if without not in path})
+    return storage
+
+
+def test_there_are_golden_journals():
+    assert {path.name for path in JOURNALS} >= set(KINDS)
+    assert any((path / "experiment/journal/packs").exists() for path in JOURNALS)
+    assert any((path / "experiment/journal/snapshots").exists() for path in JOURNALS)
+    assert any((path / "experiment/journal/cut").exists() for path in JOURNALS)
+
+
+@pytest.mark.parametrize("directory", JOURNALS, ids=lambda path: path.name)
+class TestEach:
+    def test_every_record_reads_as_it_was_written(self, directory):
+        expected = json.loads((directory / "expected.json").read_text())
+        assert {record["type"] for record in expected} == {event.__name__ for event in get_args(Event)}
+        for storage in (LocalStorage(directory / "experiment"), in_memory(directory), in_memory(directory, "snapshots")):
+            found = [described(record) for record in read(storage)]
+            assert [record["position"] for record in found] == list(range(len(expected)))
+            for record, old in zip(found, expected, strict=True):
+                assert_has(record, old, f"record {old['position']} ({old['type']})")
+            assert [described(record) for record in Follower(storage).poll()[1]] == found
+
+    def test_it_is_sound(self, directory):
+        assert verify(LocalStorage(directory / "experiment")) == []

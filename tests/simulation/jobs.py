@@ -1,0 +1,91 @@
+"""The experiments that the simulation crashes: importable, so that a fresh process can restore them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from holdfast.config import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
+from holdfast.engines.simulated import Moment, seeded_fate
+from holdfast.schedulers import ASHAScheduler, FIFOScheduler
+from holdfast.schedulers.base import TrialScheduler
+from holdfast.space import choice, randint, uniform
+from holdfast.testing.simulation import Simulation
+
+SEED = 20261122
+
+
+def train(config: dict[str, Any], state: dict[str, Any] | None = None) -> Iterator[Any]:
+    """Nine rows, a checkpoint with every row."""
+    for i in range(state["i"] + 1 if state else 0, 9):
+        yield {"score": (config["x"] - 0.3) ** 2 + config["y"] + 1 / (i + 1), "i": i}, {"i": i}
+
+
+def train_sparse(config: dict[str, Any], state: dict[str, Any] | None = None) -> Iterator[Any]:
+    """Nine rows, a checkpoint every fourth."""
+    for i in range(state["i"] + 1 if state else 0, 9):
+        row = {"score": (config["x"] - 0.3) ** 2 + config["y"] + 1 / (i + 1), "i": i}
+        yield (row, {"i": i}) if i % 4 == 3 else row
+
+
+def train_noisy(config: dict[str, Any], state: dict[str, Any] | None = None, moment: Moment | None = None) -> Iterator[Any]:
+    """As `train_sparse`, with noise that depends on the attempt: a redone row differs from the first."""
+    assert moment is not None
+    lots = random.Random(f"{moment.trial_id[-5:]}/{moment.attempt}")
+    for i in range(state["i"] + 1 if state else 0, 9):
+        row = {"score": (config["x"] - 0.3) ** 2 + config["y"] + 1 / (i + 1) + lots.uniform(0, 0.3), "i": i}
+        yield (row, {"i": i}) if i % 5 == 4 else row
+
+
+class PauseEveryThird(TrialScheduler):
+    """Pauses a trial at each third row; picklable, and without chance."""
+
+    own_chance = True
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        self.rows += 1
+        return self.PAUSE if result["training_iteration"] % 3 == 0 else self.CONTINUE
+
+
+def _space() -> dict[str, Any]:
+    return {"x": uniform(0, 1), "y": choice([0, 1, 2]), "deep": {"n": randint(1, 100)}, "fixed": (1, "two")}
+
+
+def _simulation(trainable: Callable[..., Any], scheduler: TrialScheduler, workers: int, **options: Any) -> Simulation:
+    keep = options.pop("num_to_keep", None)
+    failures = options.pop("max_failures", 0)
+    tune = TuneConfig(metric="score", mode="min", num_samples=options.pop("num_samples", 6), scheduler=scheduler, seed=SEED)
+    run = RunConfig(
+        name="simulated",
+        verbose=0,
+        failure_config=FailureConfig(max_failures=failures),
+        checkpoint_config=CheckpointConfig(num_to_keep=keep, checkpoint_score_attribute="score", checkpoint_score_order="min"),
+        **options.pop("run", {}),
+    )
+    return Simulation(trainable, _space(), tune, run, workers=workers, **options)
+
+
+def _asha() -> ASHAScheduler:
+    return ASHAScheduler(max_t=9, grace_period=1, reduction_factor=2)
+
+
+def uneven(config: dict[str, Any], moment: Moment) -> float:
+    """Steps of different lengths, so that workers race."""
+    return 0.5 + config["x"] + (moment.number % 3) * 0.25
+
+
+JOBS: dict[str, Callable[[int], Simulation]] = {
+    "fifo": lambda workers: _simulation(train, FIFOScheduler(), workers, seconds=uneven),
+    "asha": lambda workers: _simulation(train, _asha(), workers, seconds=uneven, num_samples=8),
+    "asha-sparse-keep-2": lambda workers: _simulation(train_sparse, _asha(), workers, seconds=uneven, num_to_keep=2),
+    "retries": lambda workers: _simulation(
+        train_sparse, _asha(), workers, seconds=uneven, max_failures=2, fails=seeded_fate(SEED, 0.04, 0.04)
+    ),
+    "pauses": lambda workers: _simulation(train_sparse, PauseEveryThird(), workers, seconds=uneven),
+    "noisy": lambda workers: _simulation(train_noisy, _asha(), workers, seconds=uneven),
+    "stop-rule": lambda workers: _simulation(train, _asha(), workers, run={"stop": {"training_iteration": 4}}),
+}
