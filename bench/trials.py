@@ -16,7 +16,7 @@ def figures(rounds: Rounds) -> Iterator[Figure]:
     limits, fresh, reused = [], [], []
     for _ in rounds.times(5):
         limits.append(peer("forks", rounds.many(2000)))
-        fresh.append(workload("trials", rounds.folder(), rounds.many(500), "fresh"))
-        reused.append(workload("trials", rounds.folder(), rounds.many(2000), "reuse"))
+        fresh.append(workload("trials", rounds.folder(), rounds.many(1000), "fresh"))
+        reused.append(workload("trials", rounds.folder(), rounds.many(5000), "reuse"))
     yield Figure("trials, a fresh process each", "/s", fresh, BESIDE, limits, Target("ratio", 0.40, most=False))
     yield Figure("trials, reuse_actors=True", "/s", reused, BESIDE, limits, Target("ratio", 4 * 0.40, most=False))

@@ -137,8 +137,11 @@ def trials(folder: str, count: str, reuse: str) -> None:
     """Trials per second, from `fit()` to its return."""
     experiment = tuner(trivial, folder, int(count), {"x": tune.uniform(0, 1)}, reuse=reuse == "reuse")
     began = time.perf_counter()
-    finish(experiment, int(count))
-    print(int(count) / (time.perf_counter() - began))
+    results = finish(experiment, int(count))
+    took = time.perf_counter() - began
+    if not all(os.path.exists(f"{result.path}/result.json") for result in results):
+        raise RuntimeError("a trial has no result.json: the default loggers were not at work")
+    print(int(count) / took)
 
 
 def reports(folder: str, count: str, durability: str) -> None:

@@ -25,6 +25,10 @@ from holdfast._core.experiment import ExperimentState
 from holdfast._core.ids import trial_id
 from holdfast._core.policy import Policy, Resume
 from holdfast._core.trial import FINAL, PAUSED, PENDING, RUNNING
+from holdfast._journal import Owner, create, open_journal
+from holdfast.clock import SystemClock
+from holdfast.storage.definitions import Definitions
+from holdfast.storage.local import LocalStorage
 
 EXPERIMENT_ID = "e" * 32
 
@@ -120,6 +124,23 @@ class Story:
         self.add(AttemptLost("o", name, trial.attempt, "driver"))
 
 
+def on_disk(story: Story, root) -> LocalStorage:
+    """The story as an experiment's journal and definitions."""
+    storage = LocalStorage(str(root))
+    for pickled in story.definitions.values():
+        Definitions(storage).store(pickled)
+    first, *rest = story.records
+    assert create(storage, first.event, first.wall)
+    journal = open_journal(storage, owner=Owner.of_this_process(), clock=SystemClock(), takeover=True, threads=False)
+    for record in rest:
+        if record.epoch > journal.epoch:
+            journal.close()
+            journal = open_journal(storage, owner=Owner.of_this_process(), clock=SystemClock(), takeover=True, threads=False)
+        journal.append([record.event], record.time, record.wall)
+    journal.close()
+    return storage
+
+
 def drawn(rng, steps: int = 60, trials: int = 3) -> Story:
     """A story of crashes, retries, early ends, pauses and restarts, as `rng` has it."""
     story = Story()
@@ -129,12 +150,16 @@ def drawn(rng, steps: int = 60, trials: int = 3) -> Story:
         state = story.state
         choice = rng.random()
         if choice < 0.06:
-            for name in sorted(running):
-                story.lose(name)
+            first = rng.random() < 0.5  # the old driver said so itself, or the new one does
+            if first:
+                _lose(story, running)
+            skip = ["skip"] if rng.random() < 0.2 else ["resume", "resume", "resume", "restart"]
+            ends = ["skip", "resume", "restart"]
+            story.epoch(finished=rng.choice(ends), errored=rng.choice(ends), unfinished=rng.choice(skip))
+            if not first:
+                _lose(story, running)
             running.clear()
             pausing.clear()
-            finished, errored = rng.choice(["skip", "resume", "restart"]), rng.choice(["skip", "resume", "restart"])
-            story.epoch(finished=finished, errored=errored, unfinished=rng.choice(["resume", "resume", "resume", "restart"]))
         elif choice < 0.15 and len(state.trials) < trials:
             story.suggest()
         elif not running or choice < 0.25:
@@ -145,6 +170,11 @@ def drawn(rng, steps: int = 60, trials: int = 3) -> Story:
         else:
             _turn(story, rng.choice(sorted(running)), rng, running, pausing)
     return story
+
+
+def _lose(story: Story, running: set[str]) -> None:
+    for name in sorted(running):
+        story.lose(name)
 
 
 def _turn(story: Story, name: str, rng, running: set[str], pausing: set[str]) -> None:

@@ -33,9 +33,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str], filesystem: Any = None) -> None:
-        text = os.fspath(path)
-        if text.startswith("file://"):
-            text = text[len("file://") :]
+        text = os.fspath(path).removeprefix("file://")
         if "://" in text:
             raise ConfigError(f"Checkpoint({text!r}): only local directories are supported. Download it first.")
         if filesystem is not None and getattr(filesystem, "type_name", "") != "local":
@@ -58,7 +56,8 @@ class Checkpoint:
             from pyarrow import fs
         except ImportError as error:
             raise ConfigError(
-                "Checkpoint.filesystem needs pyarrow, which is not installed. Use Checkpoint.path (a local path), or pip install pyarrow."
+                "Checkpoint.filesystem needs pyarrow, which is not installed. "
+                "Use Checkpoint.path (a local path), or pip install pyarrow."
             ) from error
         return fs.LocalFileSystem()
 
@@ -70,7 +69,9 @@ class Checkpoint:
             FileNotFoundError: There is no such directory.
         """
         if not os.path.isdir(self.path):
-            raise FileNotFoundError(f"There is no checkpoint at {self.path}. It may have been deleted (CheckpointConfig.num_to_keep).")
+            raise FileNotFoundError(
+                f"There is no checkpoint at {self.path}. It may have been deleted (CheckpointConfig.num_to_keep)."
+            )
         yield self.path
 
     def to_directory(self, path: str | os.PathLike[str] | None = None) -> str:
@@ -84,14 +85,11 @@ class Checkpoint:
 
         with self.as_directory() as source:
             target = tempfile.mkdtemp(prefix="checkpoint_tmp_") if path is None else os.path.abspath(os.fspath(path))
-            skip = os.path.join(source, MANIFEST)
-            shutil.copytree(
-                source,
-                target,
-                symlinks=True,
-                dirs_exist_ok=True,
-                ignore=lambda where, names: [MANIFEST] if os.path.join(where, MANIFEST) == skip and MANIFEST in names else [],
-            )
+
+            def not_the_users(where: str, names: list[str]) -> list[str]:
+                return [MANIFEST] if where == source and MANIFEST in names else []
+
+            shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True, ignore=not_the_users)
         return target
 
     def get_metadata(self) -> dict[str, Any]:
@@ -106,14 +104,16 @@ class Checkpoint:
         return metadata
 
     def set_metadata(self, metadata: dict[str, Any]) -> None:
-        """Stores a JSON-able dictionary beside the files, in place of the one before. Set it before the checkpoint is reported."""
+        """Stores a JSON-able dictionary beside the files, in place of the one before."""
         import json
 
-        with open(os.path.join(self.path, METADATA), "w", encoding="utf-8") as file:
+        aside = os.path.join(self.path, f"{METADATA}.{os.getpid()}")
+        with open(aside, "w", encoding="utf-8") as file:
             json.dump(metadata, file)
+        os.replace(aside, os.path.join(self.path, METADATA))
 
     def update_metadata(self, metadata: dict[str, Any]) -> None:
-        """Stores the metadata with these keys added or replaced. Set it before the checkpoint is reported."""
+        """Stores the metadata with these keys added or replaced."""
         self.set_metadata({**self.get_metadata(), **metadata})
 
     def __eq__(self, other: object) -> bool:

@@ -7,7 +7,6 @@ child processes). It does not know how a report travels: `Session` is the port t
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -144,6 +143,8 @@ def _current(name: str) -> Session | None:
         )
     if not _Place.warned:
         _Place.warned = True
+        import warnings
+
         warnings.warn(
             f"holdfast.{name}() was called outside a trial: it does nothing here and returns None. "
             "Call it in a function that is run by Tuner.fit().",
@@ -156,7 +157,8 @@ def report(metrics: dict[str, Any], checkpoint: Checkpoint | None = None) -> Non
     """Reports a row of metrics, optionally with a checkpoint, and waits for the decision on it.
 
     Args:
-        metrics: The row. NumPy and torch scalars become Python's; other picklable values are kept; `{"done": True}` ends the trial.
+        metrics: The row. NumPy and torch scalars become Python's, other picklable values are kept, and
+            `{"done": True}` ends the trial.
         checkpoint: A directory to keep (`Checkpoint.from_directory`); it is copied before this returns and may be
             changed or deleted after.
 

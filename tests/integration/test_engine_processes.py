@@ -146,7 +146,7 @@ def test_the_engine_outlives_its_server_and_its_guardian(open_stage: Opener, who
     for order in orders:
         stage.engine.start(order)
     stage.until(lambda: all(stage.rows_of(order) for order in orders))
-    family = [stage.metrics_of(order)[0]["grandchild"] for order in orders]
+    orphans = [stage.metrics_of(order)[0]["grandchild"] for order in orders]
     server = _server_of(stage, orders[0])
     os.kill(server if whom == "server" else parents()[server], signal.SIGKILL)
     stage.until(lambda: all(stage.end_of(order) for order in orders))
@@ -155,25 +155,40 @@ def test_the_engine_outlives_its_server_and_its_guardian(open_stage: Opener, who
         assert end is not None
         assert end.failure is not None
         assert (end.outcome, end.failure.kind) == ("failed", "worker")
-    assert not any(alive(pid) for pid in [server, *family, *(stage.pid_of(order) for order in orders)])
+    assert not any(alive(pid) for pid in [server, *orphans, *(stage.pid_of(order) for order in orders)])
     again = make_order(0, attempt=2)
     stage.engine.start(again)
     stage.until(lambda: stage.rows_of(again))
     assert _server_of(stage, again) != server
 
 
-def test_orders_that_wait_while_the_server_dies_still_end(open_stage: Opener) -> None:
+def test_an_order_that_waits_while_the_server_dies_is_carried_out_by_the_next(open_stage: Opener) -> None:
     stage = open_stage(lambda config: 1)
-    first = make_order(0)
-    stage.run(first)
-    server = [pid for pid in descendants(os.getpid()) if parents()[parents()[pid]] == os.getpid()][0]
+    stage.run(make_order(0))
+    server = next(pid for pid, parent in parents().items() if parents().get(parent) == os.getpid())
     os.kill(server, signal.SIGSTOP)
     waiting = make_order(1)
     stage.engine.start(waiting)
     os.kill(server, signal.SIGKILL)
     stage.until(lambda: stage.end_of(waiting))
-    (end,) = stage.run(make_order(1, attempt=2))
+    end = stage.end_of(waiting)
+    assert end is not None
     assert end.outcome == "completed"
+
+
+def test_more_orders_than_the_server_has_room_for_wait_their_turn(open_stage: Opener) -> None:
+    stage = open_stage(lambda config: 1)
+    stage.run(make_order(0))
+    server = next(pid for pid, parent in parents().items() if parents().get(parent) == os.getpid())
+    os.kill(server, signal.SIGSTOP)
+    orders = [make_order(index) for index in range(1, 41)]
+    for order in orders:
+        stage.engine.start(order)
+        for _ in range(20):
+            stage.engine.kill(order.trial_id, 2)  # nobody's
+            stage.engine.kill(order.trial_id, 1)
+    os.kill(server, signal.SIGCONT)
+    stage.until(lambda: all(stage.end_of(order) for order in orders))
 
 
 def test_a_server_that_cannot_start_is_an_error_that_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,8 +199,7 @@ def test_a_server_that_cannot_start_is_an_error_that_says_why(tmp_path: Path, mo
     engine.open(make_job(tmp_path, lambda config: 1, sys_path=[str(tmp_path / "broken"), *job.sys_path]))
     try:
         with pytest.raises(WorkerLost, match="no msgspec on this machine"):
-            for _ in range(100):
-                engine.poll(0.1)
+            engine.poll(30.0)
     finally:
         engine.close()
 

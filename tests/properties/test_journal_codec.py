@@ -15,6 +15,8 @@ from holdfast._core.policy import Policy, Resume
 from holdfast._journal.codec import decode_record, encode_record
 from holdfast._journal.frame import Frames
 
+pytestmark = pytest.mark.slow
+
 CLASSES = get_args(Event)
 integers = st.integers(-(2**63), 2**64 - 1)
 st.register_type_strategy(int, integers)

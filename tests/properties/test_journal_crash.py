@@ -6,13 +6,15 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from journal_tools import add, born, take, texts
 
 from holdfast._core.events import TailCut
 from holdfast._journal import Journal, verify
 from holdfast._journal.compaction import PACK_AT
 from holdfast.errors import ExperimentNotFound, StorageError
 from holdfast.testing.disk import SimulatedStorage, crash
+from journal_tools import add, born, take, texts
+
+pytestmark = pytest.mark.slow
 
 LONG = "x" * 3000  # so that unsynced records span pages
 

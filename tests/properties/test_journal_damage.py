@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 
 import pytest
-from journal_tools import EXPERIMENT, add, birth, born, take, texts
 
 from holdfast._journal import Follower, create, read, verify
 from holdfast._journal.frame import HEADER_SIZE
 from holdfast.errors import ExperimentNotFound, JournalError, JournalTooNew
 from holdfast.testing.disk import SimulatedStorage, crash
+from journal_tools import EXPERIMENT, add, birth, born, take, texts
+
+pytestmark = pytest.mark.slow
 
 SEGMENT = "journal/00000001-0000.log"
 

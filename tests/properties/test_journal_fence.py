@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from journal_tools import add, born, take, texts
 
 from holdfast import faults
 from holdfast._journal import Follower, Journal, verify
 from holdfast.errors import Fenced, TuneError
 from holdfast.storage.base import AppendFile
 from holdfast.testing.disk import SimulatedStorage
+from journal_tools import add, born, take, texts
+
+pytestmark = pytest.mark.slow
 
 
 class Interrupted(SimulatedStorage):

@@ -18,8 +18,17 @@ from pathlib import Path
 import msgspec
 
 from holdfast._core import events as e
-from holdfast._core.commands import AskSearcher, Command, Decide, DeleteCheckpoint, DropCheckpoint, EndEpoch, Reply
-from holdfast._core.commands import StartAttempt, WakeAt
+from holdfast._core.commands import (
+    AskSearcher,
+    Command,
+    Decide,
+    DeleteCheckpoint,
+    DropCheckpoint,
+    EndEpoch,
+    Reply,
+    StartAttempt,
+    WakeAt,
+)
 from holdfast._core.controller import Controller
 from holdfast._core.policy import Policy, Resume
 from holdfast._journal import Journal, Owner, create, open_journal, read
@@ -118,9 +127,11 @@ class Script:
             )
         elif isinstance(command, StartAttempt):
             self.record(e.AttemptStarted(command.order, command.trial_id, command.attempt, "golden", "127.0.0.1", 7))
-            if command.resume is not None and command.index == 0 and command.attempt == 2:
+            if command.resume is not None and command.index <= 1 and command.attempt == 2:
                 self.record(e.CheckpointBroken(command.trial_id, command.attempt, command.resume.index, "a file is missing"))
                 self.end(command.trial_id, command.attempt, "failed", e.Failure("storage", "the checkpoint is broken"))
+            elif command.number >= ROWS:
+                self.end(command.trial_id, command.attempt, "completed")
             else:
                 self.row(command.trial_id, command.attempt, command.number + 1, command.grant)
         elif isinstance(command, Decide):
@@ -138,11 +149,11 @@ class Script:
 
     def replied(self, reply: Reply) -> None:
         trial = self.controller.state.trial(reply.trial_id)
-        if reply.trial_id not in self.controller.running or trial.attempt != reply.attempt:
+        if trial.state not in {"RUNNING", "STOPPING", "PAUSING"} or trial.attempt != reply.attempt:
             return  # its worker ended with its driver
         if reply.action != "CONTINUE":
             self.end(reply.trial_id, reply.attempt, "stopped")
-        elif reply.number == ROWS:
+        elif reply.number >= ROWS:
             self.end(reply.trial_id, reply.attempt, "completed")
         elif trial.index == 3 and reply.number == 2 and not trial.failures:
             failure = e.Failure("code", "ValueError: scripted", "Traceback ...", b"pickle", None, None, "last words")
@@ -178,11 +189,21 @@ def make(directory: Path, *, records_per_driver: int, compact: bool) -> None:
         raise SystemExit(f"{directory} exists: golden journals are written once. Give a new name.")
     storage = LocalStorage(directory / "experiment")
     born = e.ExperimentCreated(
-        "0123456789abcdef" * 2, "golden", "train", "01234", 7, POLICY, {"trainable": "cd" * 32}, ["x"], {"holdfast": "0.1.0"}, "g:1:1"
+        "0123456789abcdef" * 2,
+        "golden",
+        "train",
+        "01234",
+        7,
+        POLICY,
+        {"trainable": "cd" * 32},
+        ["x"],
+        {"holdfast": "0.1.0"},
+        "g:1:1",
     )
     assert create(storage, born, 1.7e9)
     script = Script(storage)
     while script.live(records_per_driver):
+        records_per_driver += 3  # each redoes what the one before had in hand; the last must come through
         if script.journal.epoch == 1:
             with open(directory / "experiment" / "journal" / "00000001-0000.log", "ab") as file:
                 file.write(b"a torn record")

@@ -55,6 +55,16 @@ def _space() -> dict[str, Any]:
     return {"x": uniform(0, 1), "y": choice([0, 1, 2]), "deep": {"n": randint(1, 100)}, "fixed": (1, "two")}
 
 
+class FromEntropy(TrialScheduler):
+    """Stops trials by the operating system's dice: no replay can repeat it."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        return self.STOP if random.SystemRandom().random() < 0.3 else self.CONTINUE
+
+
 def _simulation(trainable: Callable[..., Any], scheduler: TrialScheduler, workers: int, **options: Any) -> Simulation:
     keep = options.pop("num_to_keep", None)
     failures = options.pop("max_failures", 0)
@@ -78,14 +88,21 @@ def uneven(config: dict[str, Any], moment: Moment) -> float:
     return 0.5 + config["x"] + (moment.number % 3) * 0.25
 
 
+# Where the order of observations is no race and faults do not depend on the attempt's number, a restored run ends as the
+# uninterrupted one did, byte for byte. "retries" and "noisy" have attempts that differ on purpose, "entropy" a plug-in.
+REPEATABLE = ("fifo", "fifo-keep-2", "asha", "asha-sparse-keep-2", "pauses", "strict", "stop-rule")
+
 JOBS: dict[str, Callable[[int], Simulation]] = {
-    "fifo": lambda workers: _simulation(train, FIFOScheduler(), workers, seconds=uneven),
+    "fifo": lambda workers: _simulation(train, FIFOScheduler(), workers, seconds=uneven, num_samples=3),
     "asha": lambda workers: _simulation(train, _asha(), workers, seconds=uneven, num_samples=8),
     "asha-sparse-keep-2": lambda workers: _simulation(train_sparse, _asha(), workers, seconds=uneven, num_to_keep=2),
     "retries": lambda workers: _simulation(
         train_sparse, _asha(), workers, seconds=uneven, max_failures=2, fails=seeded_fate(SEED, 0.04, 0.04)
     ),
-    "pauses": lambda workers: _simulation(train_sparse, PauseEveryThird(), workers, seconds=uneven),
+    "pauses": lambda workers: _simulation(train_sparse, PauseEveryThird(), workers, seconds=uneven, num_samples=3),
     "noisy": lambda workers: _simulation(train_noisy, _asha(), workers, seconds=uneven),
+    "fifo-keep-2": lambda workers: _simulation(train, FIFOScheduler(), workers, seconds=uneven, num_to_keep=2, num_samples=2),
+    "strict": lambda workers: _simulation(train, _asha(), workers, seconds=uneven, run={"durability": "strict"}),
+    "entropy": lambda workers: _simulation(train, FromEntropy(), workers, seconds=uneven),
     "stop-rule": lambda workers: _simulation(train, _asha(), workers, run={"stop": {"training_iteration": 4}}),
 }

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from holdfast import settings
+from holdfast._assembly.followers import files_of, screen_of
 from holdfast._assembly.naming import namer
 from holdfast._assembly.submission import JobSpec, versions
 from holdfast._core.admission import capacity
@@ -26,7 +27,7 @@ from holdfast._runtime.searching import SearcherDesk
 from holdfast._runtime.signals import Signals
 from holdfast.clock import Clock, SystemClock
 from holdfast.engines.base import Engine, Job
-from holdfast.errors import ConfigError, Fenced, InternalError, StorageError
+from holdfast.errors import ConfigError, Fenced, InternalError, StorageError, TuneError
 from holdfast.schedulers.base import TrialScheduler
 from holdfast.schedulers.fifo import FIFOScheduler
 from holdfast.search.base import Searcher
@@ -128,6 +129,7 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
     engine = choices.engine
     if journal.previous is not None and not journal.previous_closed:
         _end_leftovers(created.experiment_id)
+    driver: Driver | None = None
     try:
         engine.open(_job(storage, created, spec, choices, journal.epoch))
         driver = _assembled(journal, epoch)
@@ -144,11 +146,16 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
     except (Fenced, StorageError, InternalError):
         raise
     except BaseException as error:
+        engine.close()
         with suppress(Exception):  # the first error is the one to raise; recovery does without this record
-            driver.finish("error", f"{type(error).__name__}: {error}"[:500])
+            if driver is not None:
+                driver.finish("error", f"{type(error).__name__}: {error}"[:500])
         raise
     finally:
         engine.close()
+        for follower in driver.parts.followers if driver else ():
+            with suppress(TuneError):  # a disk that refuses has said so already, or the journal has it all
+                follower.close()
 
 
 def plugins_of(created: ExperimentCreated, spec: JobSpec) -> tuple[Plugins, Searcher]:
@@ -250,16 +257,15 @@ def _assembled(journal: Journal, epoch: _Epoch) -> Driver:
     cut = snapshots.load(journal)
     controller, advice, callbacks = minds(storage, created, spec, given, cut)
     position = cut.position if cut else -1
-    followers = _followers(storage, journal, controller, spec)
-    replay(journal.replay(after=position), controller, advice, callbacks)
+    load = Definitions(storage).load
+    files = files_of(journal, created, spec, controller.state, load, from_start=cut is None)
+    replay(journal.replay(after=position), controller, advice, callbacks, files.replayed if files else None)
+    screen = screen_of(spec, controller.state, created.policy.num_samples)
+    followers: list[Follower] = [screen] if files is None else [files, screen]
     taken = snapshots.Snapshots(choices.snapshot_due, position)
     clock: Clock = getattr(choices.engine, "clock", None) or SystemClock()
     parts = Parts(journal, controller, choices.engine, advice, callbacks, followers, taken, storage, clock)
     return Driver(parts, controller.state.time)
-
-
-def _followers(storage: Storage, journal: Journal, controller: Controller, spec: JobSpec) -> list[Follower]:
-    return []
 
 
 def _job(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: Choices, epoch: int) -> Job:

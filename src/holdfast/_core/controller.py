@@ -39,7 +39,7 @@ from holdfast._core.events import (
 )
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.ids import order_id
-from holdfast._core.trial import ERROR, FINAL, TrialState
+from holdfast._core.trial import ERROR, FINAL, RUNNING, TrialState
 
 __all__ = ["Controller"]
 
@@ -124,6 +124,7 @@ class _Turn:
                 self._order(WakeAt(self._next_id(), event.policy.time_budget_s))
         elif isinstance(event, EpochStarted):
             self.it.ending = False
+            self._forget_moot()
         elif isinstance(event, (TrialSuggested, NothingSuggested)):
             self.it.open_orders.pop(event.order, None)
             self.it.asking = ""
@@ -141,6 +142,18 @@ class _Turn:
             self._stop()
         if self.state.epoch is not None and not self.state.ended:
             self._fill()
+
+    def _forget_moot(self) -> None:
+        """Drops what the last driver left open about rows and checkpoints that a new one has just skipped or begun anew."""
+        for trial_id, order in list(self.it.deciding.items()):
+            if self.state.trial(trial_id).state != RUNNING:
+                del self.it.deciding[trial_id]
+                self.it.open_orders.pop(order)
+        for open_order in list(self.it.open_orders.values()):
+            if isinstance(open_order, DropCheckpoint):
+                kept = self.state.trial(open_order.trial_id).kept
+                if all(one.saved.index != open_order.index for one in kept):
+                    self.it.open_orders.pop(open_order.order)
 
     def _on_attempt_over(self, event: AttemptEnded | AttemptLost) -> None:
         order = self.it.running.pop(event.trial_id, "")

@@ -184,6 +184,7 @@ class ExperimentState(msgspec.Struct):
             trial.stopped_by = ""
             self._move(trial, "restarted")
         else:
+            trial.mark = max(trial.mark, trial.number)  # a row that waited for a decision stands without one
             self._move(trial, "skipped")
 
     def _suggested(self, event: TrialSuggested | NothingSuggested) -> None:

@@ -61,7 +61,7 @@ class Journal:
         self._first = self.next_position
         self._writer = SegmentWriter(self.storage, ledger.experiment_id, epoch, 0, self.next_position)
         self._beats = self.storage.create_append(layout.beat_path(epoch))
-        self._keeper = Keeper(self._sync_written, self._beat, self._end)
+        self._keeper = Keeper(self._sync_written, lambda: self._beats.write(b"."), self._end)
         if threads:
             self._keeper.start()
 
@@ -99,7 +99,7 @@ class Journal:
             writer.write(data, position - 1)
             self.next_position = position
             faults.reach("after_write")
-            if self.storage.exists(self._later_claim):
+            if not self.in_charge():
                 raise Fenced(self.storage.root, epoch)
             faults.reach("after_claim_check")
             if self._strict:
@@ -113,6 +113,10 @@ class Journal:
             raise
         self._keeper.note_write()
         return records
+
+    def in_charge(self) -> bool:
+        """Whether no later driver has claimed the experiment yet."""
+        return not self.storage.exists(self._later_claim)
 
     def replay(self, after: int = -1) -> Iterator[Record]:
         """The history behind position `after`, as `read` gives it."""
@@ -214,9 +218,6 @@ class Journal:
             )
         )
         faults.reach("after_seal")
-
-    def _beat(self) -> None:
-        self._beats.write(b".")
 
     def _end(self, error: TuneError) -> None:
         if self._ended is None:

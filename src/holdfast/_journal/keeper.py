@@ -24,7 +24,7 @@ class Keeper:
     A duty that raises ends the keeper: the error goes to `failed`, nothing is tried again.
     """
 
-    def __init__(self, sync: Callable[[], None], beat: Callable[[], None], failed: Callable[[TuneError], None]) -> None:
+    def __init__(self, sync: Callable[[], None], beat: Callable[[], object], failed: Callable[[TuneError], None]) -> None:
         self._sync = sync
         self._beat = beat
         self._failed = failed

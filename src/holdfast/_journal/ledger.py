@@ -107,7 +107,7 @@ class Ledger:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self._seals: dict[int, Seal] = {}
+        self._seals: dict[int, Seal] = {0: Seal(0, 0, 0, 0, b"", 0, 0, 0)}  # the birth ends its own epoch; no gaps
         self._claims: dict[int, Claim] = {}
         self._pack: tuple[str, list[Packed]] = ("", [])
         self.birth = _read_birth(storage)
@@ -160,11 +160,22 @@ class Ledger:
         Raises:
             JournalError: The seal does not read, or does not join the epoch before.
         """
-        if epoch == 0:
-            return Seal(0, 0, 0, 0, b"", 0, 0, 0)
-        seal = self._seals.get(epoch)
-        if seal is not None:
-            return seal
+        if epoch in self._seals:
+            return self._seals[epoch]
+        known = max(self._seals)
+        seal = self._read_seal(epoch)
+        if seal is None:
+            return None
+        # Each seal is checked against the one before: from the last that was checked, upwards.
+        for between in range(known + 1, epoch):
+            before = self._read_seal(between)
+            if before is None:
+                raise JournalError(layout.seal_path(between), 0, f"epoch {epoch} is sealed and an epoch before it is not")
+            self._check_seal(before)
+        self._check_seal(seal)
+        return seal
+
+    def _read_seal(self, epoch: int) -> Seal | None:
         path = layout.seal_path(epoch)
         try:
             data = self.storage.read(path)
@@ -173,13 +184,14 @@ class Ledger:
         seal = _decode_seal(unwrap(SEAL, self.experiment_id, data, path))
         if seal.epoch != epoch:
             raise JournalError(path, 0, f"the seal of epoch {seal.epoch} stands in its place")
-        before = self.seal(epoch - 1)
-        if before is None:
-            raise JournalError(layout.seal_path(epoch - 1), 0, f"epoch {epoch} is sealed and the one before it is not")
-        if seal.first != before.last + 1:
-            raise JournalError(path, 0, f"it begins at position {seal.first}, the epoch before ends at {before.last}")
-        self._seals[epoch] = seal
         return seal
+
+    def _check_seal(self, seal: Seal) -> None:
+        before = self._seals[seal.epoch - 1]
+        if seal.first != before.last + 1:
+            problem = f"it begins at position {seal.first}, the epoch before ends at {before.last}"
+            raise JournalError(layout.seal_path(seal.epoch), 0, problem)
+        self._seals[seal.epoch] = seal
 
     def publish_seal(self, seal: Seal) -> Seal:
         """Seals an epoch; returns the seal that stands, which may be another's."""

@@ -109,6 +109,10 @@ class TrialHistory:
         """Whether an attempt of this branch came to a worker, or failed on its way."""
         return any(it.branch == self.branch and (it.began or it.failure) for it in self.attempts.values())
 
+    def open(self) -> bool:
+        """Whether an attempt has not ended on record."""
+        return any(it.outcome == "running" for it in self.attempts.values())
+
     def place(self, trial: TrialState, row: ResultReported) -> Place:
         """Where a row came from."""
         ran = self.attempts.get(row.attempt)

@@ -22,7 +22,7 @@ from holdfast._core.events import (
     TrialSuggested,
 )
 from holdfast._core.experiment import ExperimentState
-from holdfast._core.trial import ERROR, TERMINATED, TrialState
+from holdfast._core.trial import ERROR, RUNNING, TERMINATED, TrialState
 from holdfast._runtime.chance import given_chance
 from holdfast._runtime.roll import ControllerView, Roll
 from holdfast._runtime.searching import SearcherDesk
@@ -115,6 +115,8 @@ class Advice:
         elif isinstance(event, AttemptEnded):
             self._hear_end(event)
         elif isinstance(event, EpochStarted):
+            for trial_id in [trial_id for trial_id in self._judged if self._state.trial(trial_id).state != RUNNING]:
+                del self._judged[trial_id]  # skipped or begun anew: the row is not decided any more
             for trial_id in self._state.revived:
                 self._scheduler("on_trial_add", trial_id)
 

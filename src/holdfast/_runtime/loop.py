@@ -175,11 +175,11 @@ class Driver:
         parts.journal.sync()
         while events := self._delete():
             self.record(events)
-        for follower in parts.followers:
-            follower.close()
         if reason in ("finished", "fail_fast"):
             parts.callbacks.end()
         self.record([EpochEnded(reason, detail)])
+        for follower in parts.followers:
+            follower.close()
         parts.journal.sync()
         parts.snapshots.consider(self.controller, parts.advice, parts.callbacks, parts.journal)
 

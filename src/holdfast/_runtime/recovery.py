@@ -87,7 +87,8 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
     advice.replaying = False
     advice.desk.go_live(parts.engine.wake)
     driver.record([started, *cuts, *inexact])
-    driver.record([driver.answer(judgement, repeated=True) for judgement in judged])
+    still = [judgement for judgement in judged if judgement.trial_id in controller.deciding]
+    driver.record([driver.answer(judgement, repeated=True) for judgement in still])
     driver.record(list(foreseen))
     lost: list[Event] = []
     dropped: list[Event] = []
@@ -96,7 +97,8 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
             _sweep_trial(storage, driver, order)
             lost.append(AttemptLost(order.order, order.trial_id, order.attempt, "driver"))
         elif isinstance(order, DropCheckpoint):
-            dropped.append(CheckpointDropped(order.order, order.trial_id, order.index))
+            if order.order in controller.open_orders:  # else its trial has just begun anew, elsewhere
+                dropped.append(CheckpointDropped(order.order, order.trial_id, order.index))
         elif isinstance(order, (DeleteCheckpoint, WakeAt)):
             driver.again(order)
         elif isinstance(order, AskSearcher) and not any(answer.order == order.order for answer in foreseen):
@@ -109,25 +111,23 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
 def _sweep_trial(storage: Storage, driver: Driver, order: StartAttempt) -> None:
     trial = driver.state.trial(order.trial_id)
     named = {checkpoint_name(kept.saved.index) for kept in trial.kept}
-    sweep(storage, order.dirname, named, trial.next_index)
+    sweep(storage, order.dirname, named)
 
 
-def sweep(storage: Storage, dirname: str, named: set[str], first_unnamed: int) -> list[str]:
-    """Removes staging directories, and checkpoints that an attempt completed but no record names.
+def sweep(storage: Storage, dirname: str, named: set[str]) -> list[str]:
+    """Removes staging directories, and checkpoints that no record names.
 
     Args:
         storage: The experiment's directory.
         dirname: The trial's directory.
         named: The directory names of the checkpoints on record.
-        first_unnamed: Only checkpoints from this index on are looked at; earlier ones are retention's.
 
     Returns:
         What was removed.
     """
     removed = []
     for name in storage.names(dirname):
-        begun = name.startswith("checkpoint_") and name not in named and name >= checkpoint_name(first_unnamed)
-        if begun or name.startswith(STAGING):
+        if name.startswith(STAGING) or (name.startswith("checkpoint_") and name not in named):
             storage.delete(f"{dirname}/{name}")
             removed.append(f"{dirname}/{name}")
     return removed

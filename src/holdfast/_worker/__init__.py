@@ -1,1 +1,1 @@
-"""(to be written)"""
+"""What runs beside the user's code: one worker process. It is light, and knows no controller and no journal."""

@@ -158,14 +158,18 @@ def _load(order: StartAttempt, place: Workplace) -> tuple[Any, Any]:
             with open(path, "rb") as file:
                 return cloudpickle.load(file)
         except FileNotFoundError as error:
-            raise DefinitionError(f"The config needs an object that should be at {path}. Bring that file back, then restore.") from error
+            raise DefinitionError(
+                f"The config needs an object that should be at {path}. Bring that file back, then restore."
+            ) from error
 
     return cloudpickle.loads(place.trainable), values.decode(order.config, definition)
 
 
 def _run_exit_handlers() -> None:
-    """What Python does at the end of a process, so that libraries write out what they hold. Children are ended first:
-    `multiprocessing` would wait for them."""
+    """Does what Python does at the end of a process, so that libraries write out what they hold.
+
+    Children of `multiprocessing` are ended first: it would wait for them.
+    """
     multiprocessing = sys.modules.get("multiprocessing")
     if multiprocessing is not None:
         for child in multiprocessing.active_children():

@@ -29,7 +29,8 @@ def as_row(value: object) -> dict[str, Any] | None:
     if isinstance(value, Number):
         return {"_metric": value}
     raise ReportRefused(
-        f"The trainable returned or yielded {type(value).__name__}; it may be a number (reported as '_metric'), a dictionary of metrics, or None."
+        f"The trainable returned or yielded {type(value).__name__}; it may be a number (reported as '_metric'), "
+        "a dictionary of metrics, or None."
     )
 
 
@@ -40,13 +41,17 @@ def encode_row(metrics: object) -> bytes:
         ReportRefused: It is no dictionary, cannot be pickled, or is larger than 16 MiB encoded.
     """
     if not isinstance(metrics, dict):
-        raise ReportRefused(f"report() takes a dictionary of metrics, such as {{'loss': 0.1}}; it was given {type(metrics).__name__}.")
+        raise ReportRefused(
+            f"report() takes a dictionary of metrics, such as {{'loss': 0.1}}; it was given {type(metrics).__name__}."
+        )
     if not all(type(value) in _PLAIN for value in metrics.values()):
         metrics = {key: _lowered(value) for key, value in metrics.items()}
     try:
         data = encode(metrics)
     except NotSerializable as error:
-        raise ReportRefused(f"A reported value cannot be pickled: {error} Report numbers, text, or what pickle can take.") from error
+        raise ReportRefused(
+            f"A reported value cannot be pickled: {error} Report numbers, text, or what pickle can take."
+        ) from error
     if len(data) > LARGEST_ROW:
         raise ReportRefused(
             f"A reported row takes {len(data)} bytes; the most is {LARGEST_ROW} (16 MiB). "
@@ -56,7 +61,10 @@ def encode_row(metrics: object) -> bytes:
 
 
 def _lowered(value: Any) -> Any:
-    """The value with array scalars (anything with an empty `shape` and an `item()`) made Python's, in dictionaries, lists and tuples too."""
+    """The value with array scalars made Python's, in dictionaries, lists and tuples too.
+
+    An array scalar is whatever has an empty `shape` and an `item()`: NumPy's scalars and 0-d arrays, torch's 0-d tensors.
+    """
     kind = type(value)
     if kind in _PLAIN:
         return value

@@ -130,7 +130,7 @@ def run_function(load: Callable[[], tuple[Any, Any]], attempt: FunctionSession, 
             _report_all(function(config), attempt)
     except session.StopTrial:
         outcome = "stopped"
-    except BaseException as error:  # the border to the user's code: whatever it raises, SystemExit too, ends this attempt only
+    except BaseException as error:  # noqa: BLE001 - the border to the user's code: SystemExit too ends this attempt only
         failure = _failure(error)
     if attempt.storage_failure:
         failure = Failure("storage", attempt.storage_failure)
@@ -201,6 +201,6 @@ def _pickled(error: BaseException) -> bytes:
     try:
         data: bytes = cloudpickle.dumps(error)
         cloudpickle.loads(data)
-    except Exception:  # the border to the user's classes: pickling runs their code, which may raise anything
+    except Exception:  # noqa: BLE001 - the border to the user's classes: pickling runs their code
         return b""
     return data if len(data) <= _LARGEST_EXCEPTION else b""

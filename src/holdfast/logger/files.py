@@ -125,21 +125,22 @@ class TrialFiles:
         except OSError as error:
             raise _refused(error, self._directory) from error
 
-    def catch_up(self, history: History, state: ExperimentState) -> None:
+    def catch_up(self, history: History, state: ExperimentState, *, everything: bool = False) -> None:
         """Brings the files to the state of the journal. Called when a driver has taken charge, before anything else is heard.
 
         Both arguments must hold all records, the `EpochStarted` of this driver included, so that trials that it resumes or
-        restarts are known as such.
+        restarts are known as such. `everything` compares the files of all trials, whatever the cursor says.
 
         Raises:
             StorageError: The disk refused.
         """
-        sure = self._cursor.read()
+        sure = -1 if everything else self._cursor.read()
         try:
             for trial in state.trials.values():
                 told = history.trial(trial.trial_id)
                 final = trial.state in FINAL
-                if not told.began() or (final and told.position <= sure):
+                vouched_for = final and told.position <= sure and not told.open()  # an epoch may end what it found running
+                if not told.began() or vouched_for:
                     continue
                 files = self._of(trial)
                 files.rebuild(told, trial, list(history.full_rows(trial, self._experiment_id)), always=not final)

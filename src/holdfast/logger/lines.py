@@ -75,8 +75,8 @@ def _quoted(cells: Collection[Any]) -> str:
     import csv
 
     buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="").writerow(cells)
-    return buffer.getvalue()
+    csv.writer(buffer).writerow(cells)
+    return buffer.getvalue()[:-2]  # without the end of the line
 
 
 def parse_csv(data: bytes) -> tuple[list[str], list[list[str]]]:

@@ -10,6 +10,7 @@ import os
 import pickle
 import time
 from collections.abc import Callable
+from typing import Any
 
 from holdfast._core.events import AttemptEnded, AttemptLost, DecisionMade, Failure, ResultReported
 from holdfast._core.trial import FINAL, TERMINATED, TrialState
@@ -20,8 +21,9 @@ from holdfast.logger.lines import json_object
 from holdfast.logger.rowfile import Row, RowFile, replace, same, sweep
 from holdfast.values import Opaque, decode
 
-__all__ = ["OneTrial"]
+__all__ = ["OneTrial", "write_params"]
 
+_ATOMS = frozenset({int, float, str, bool, bytes, complex, type(None)})
 Load = Callable[[str], object]
 
 
@@ -45,7 +47,6 @@ class OneTrial:
         "_failures",
         "_files",
         "_mark",
-        "_objects",
         "_overlay",
         "_queue",
         "_undecided",
@@ -66,8 +67,7 @@ class OneTrial:
         self.with_params = True
         self._experiment_id = experiment_id
         self._config = decode(trial.config)
-        self._objects = _holds(self._config, Opaque)
-        if self._objects and load is not None:
+        if load is not None and _holds(self._config, Opaque):
             self._config = decode(trial.config, load)
         self.config_text = json_object(self._config)
         self._begun = False
@@ -151,7 +151,7 @@ class OneTrial:
         """Makes all files what the history says."""
         os.makedirs(self.directory, exist_ok=True)
         sweep(self.directory)
-        self._write_params(always=False)
+        self._write_params()
         self._begun = True
         for file in self._files:
             file.rebuild(rows, always=always)
@@ -175,39 +175,44 @@ class OneTrial:
     def _begin(self) -> None:
         if not self._begun:
             os.makedirs(self.directory, exist_ok=True)
-            self._write_params(always=True)
+            self._write_params()
             self._begun = True
 
-    def _write_params(self, *, always: bool) -> None:
-        if not self.with_params:
-            return
-        wanted = {"params.json": self.config_text}
-        if not self._objects:
-            wanted["params.pkl"] = pickle.dumps(self._config)
-        elif not _holds(self._config, Opaque):
-            import cloudpickle  # objects of a script, closures, lambdas
-
-            wanted["params.pkl"] = cloudpickle.dumps(self._config)
-        for name, data in wanted.items():
-            path = os.path.join(self.directory, name)
-            if always or not same(path, data):
-                _put(path, data)
+    def _write_params(self) -> None:
+        if self.with_params:
+            write_params(self.directory, self._config)
 
     def _write_failures(self, *, anew: bool = False) -> None:
         text, pickled = os.path.join(self.directory, "error.txt"), os.path.join(self.directory, "error.pkl")
         if self._failures:
             told = "".join(_failure_text(*failure) for failure in self._failures).encode("utf-8", "backslashreplace")
             if anew:
-                _put(text, told, fresh=False)
+                os.close(replace(text, told))
             else:
                 _append(text, told)
             newest = self._failures[-1][1]
-            _put(pickled, newest.exception or pickle.dumps(TrialFailed(newest.message)), fresh=False)
+            os.close(replace(pickled, newest.exception or pickle.dumps(TrialFailed(newest.message))))
             self._failures = []
         if self._well:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(pickled)
             self._well = False
+
+
+def write_params(directory: str, config: dict[str, Any]) -> None:
+    """Writes a trial's `params.json` and `params.pkl`, unless they are there; no `params.pkl` where a config was not loaded."""
+    wanted = {"params.json": json_object(config)}
+    if not _holds(config, Opaque):
+        if _is_plain(config):
+            wanted["params.pkl"] = pickle.dumps(config)
+        else:
+            import cloudpickle  # objects of a script, closures, lambdas
+
+            wanted["params.pkl"] = cloudpickle.dumps(config)
+    for name, data in wanted.items():
+        path = os.path.join(directory, name)
+        if not _create(path, data) and not same(path, data):
+            os.close(replace(path, data))
 
 
 def _failure_text(attempt: int, failure: Failure, wall: float) -> str:
@@ -223,15 +228,23 @@ def _holds(value: object, kind: type) -> bool:
     return isinstance(value, kind)
 
 
-def _put(path: str, data: bytes, *, fresh: bool = True) -> None:
-    """Writes a whole file: exclusively where it is expected to be new, else in the place of the old one."""
-    if fresh:
-        with contextlib.suppress(FileExistsError):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            return
-    os.close(replace(path, data))
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(type(key) in _ATOMS for key in value) and all(map(_is_plain, value.values()))
+    if type(value) in (list, tuple):
+        return all(map(_is_plain, value))  # type: ignore[call-overload]
+    return type(value) in _ATOMS
+
+
+def _create(path: str, data: bytes) -> bool:
+    """Writes a new file; False where there is one."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    return True
 
 
 def _append(path: str, data: bytes) -> None:

@@ -35,6 +35,14 @@ class RowFile:
         self.count = 0
         self._descriptor = -1
 
+    def adopt(self) -> None:
+        """Goes on behind the whole rows that the file holds, if there is one; a torn last row is left behind."""
+        try:
+            with open(self.path, "rb") as file:
+                self.count = self._counted(file.read())
+        except FileNotFoundError:
+            self.count = 0
+
     def append(self, rows: Sequence[Row]) -> None:
         """Adds rows at the end."""
         if self._descriptor >= 0 and (data := self._added(rows)) is not None:
@@ -106,6 +114,10 @@ class RowFile:
             "The rows are in the journal; restore, and the file is written anew."
         )
 
+    def _counted(self, data: bytes) -> int:
+        """How many whole rows there are in a file's bytes."""
+        raise NotImplementedError
+
     def _added(self, rows: Sequence[Row]) -> bytes | None:
         """The bytes to append for these rows; None where the file must be written anew to take them."""
         raise NotImplementedError
@@ -125,6 +137,9 @@ class JsonRows(RowFile):
     def __init__(self, path: str, config: bytes) -> None:
         super().__init__(path)
         self._config = config
+
+    def _counted(self, data: bytes) -> int:
+        return data.count(b"\n")
 
     def _added(self, rows: Sequence[Row]) -> bytes:
         config = self._config
@@ -147,6 +162,9 @@ class CsvRows(RowFile):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self._columns: list[str] = []
+
+    def _counted(self, data: bytes) -> int:
+        return len(parse_csv(data)[1])
 
     def _added(self, rows: Sequence[Row]) -> bytes | None:
         table = [flat_cells(row) for row in rows]

@@ -49,4 +49,7 @@ class Storage(Protocol):
         """The sorted names in a directory; empty where there is none."""
 
     def delete(self, path: str) -> None:
-        """Removes a file or a whole directory; nothing where there is none. Not durable by itself."""
+        """Removes a file or a whole directory, durably; nothing where there is none.
+
+        A crash in the middle of a directory may leave a part of it: call again.
+        """

@@ -185,9 +185,9 @@ class LocalStorage:
             raise _refused(error, "list", full) from error
 
     def delete(self, path: str) -> None:
-        """Removes a file or a whole directory; nothing where there is none.
+        """Removes a file or a whole directory, durably; nothing where there is none.
 
-        Not durable by itself; a crash in the middle of a directory leaves a part of it. May be repeated.
+        A crash in the middle of a directory leaves a part of it. May be repeated.
         """
         full = self._resolve(path)
         try:
@@ -197,6 +197,7 @@ class LocalStorage:
                 shutil.rmtree(full)
             else:
                 os.unlink(full)
+            _sync_directory(os.path.dirname(full))
         except OSError as error:
             if error.errno not in _ABSENT:
                 raise _refused(error, "delete", full) from error

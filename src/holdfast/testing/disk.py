@@ -1,6 +1,6 @@
 """`SimulatedStorage`: a disk in memory that writes down each operation, and can be found again as after any crash.
 
-Knows what a POSIX file system keeps and what it may lose: unsynced pages in any order, names removed without a sync, and
+Knows what a POSIX file system keeps and what it may lose: unsynced pages in any order, and
 whatever was dirty when an fsync failed. It refuses to know what the files hold.
 """
 
@@ -50,7 +50,7 @@ class _File:
 
 @dataclass
 class _Disk:
-    """What a sequence of operations leaves. Deleted files stay known until their directory is made durable again."""
+    """What a sequence of operations leaves. Deleted files stay known to those who have them open."""
 
     files: dict[str, _File] = field(default_factory=dict)
     deleted: dict[str, _File] = field(default_factory=dict)
@@ -65,9 +65,8 @@ class _Disk:
             case "put" | "put_if_absent":
                 self._name(path, _File(bytearray(data), len(data)))
             case "delete":
-                for victim in self.below(path):
-                    self.deleted[victim] = self.files.pop(victim)
-                    del self.order[bisect.bisect_left(self.order, victim)]
+                self.deleted[path] = self.files.pop(path)
+                del self.order[bisect.bisect_left(self.order, path)]
             case kind:
                 # A file that was deleted while open goes on unseen.
                 file = self.files.get(path) or self.deleted.get(path)
@@ -91,9 +90,6 @@ class _Disk:
         if path not in self.files:
             bisect.insort(self.order, path)
         self.files[path] = file
-        # What makes one name in a directory durable makes all changes of names there so.
-        directory = path.rpartition("/")[0]
-        self.deleted = {name: gone for name, gone in self.deleted.items() if name.rpartition("/")[0] != directory}
 
 
 class SimulatedAppendFile:
@@ -234,8 +230,8 @@ class SimulatedStorage(SimulatedDisk):
         """See the port."""
         self._check(path)
         with self._lock:
-            if self._now.below(path):
-                self._do(Operation("delete", path))
+            for victim in self._now.below(path):  # one by one: a crash may leave a part of a directory
+                self._do(Operation("delete", victim))
 
     def _check(self, path: str) -> None:
         if not path or path.startswith("/") or ".." in path.split("/") or "\0" in path:
@@ -248,10 +244,9 @@ def crash(storage: SimulatedStorage, at: int, rng: random.Random, mode: Literal[
     Args:
         storage: The disk; it is left as it is.
         at: How many operations were done.
-        rng: Which pages and names a power cut takes.
+        rng: Which pages a power cut takes.
         mode: "kill" keeps all that was written. "power" takes a random subset of the unsynced pages of 4 KiB (zeroes in their
-            place, or a shorter file), all that was dirty at a failed sync, and may bring back names whose removal was not
-            durable.
+            place, or a shorter file), and all that was dirty at a failed sync.
 
     Returns:
         A new disk, with an empty log; all on it is durable.
@@ -260,8 +255,7 @@ def crash(storage: SimulatedStorage, at: int, rng: random.Random, mode: Literal[
     if mode == "kill":
         files = {path: bytes(file.content) for path, file in disk.files.items()}
     else:
-        back = {path: file for path, file in disk.deleted.items() if path not in disk.files and rng.random() < 0.5}
-        files = {path: _after_power_cut(file, rng) for path, file in sorted({**disk.files, **back}.items())}
+        files = {path: _after_power_cut(file, rng) for path, file in sorted(disk.files.items())}
     found = SimulatedStorage()
     found.begin_with(files)
     return found

@@ -182,7 +182,8 @@ class EngineSuite:
     def test_an_attempt_starts_reports_and_completes_in_that_order(self, open_stage: Callable[..., Stage]) -> None:
         stage, order = open_stage(_count_up), make_order(config={"steps": 3})
         (end,) = stage.run(order)
-        assert [type(seen) for seen in stage.seen] == [AttemptStarted, ResultReported, ResultReported, ResultReported, AttemptEnded]
+        kinds = [type(seen) for seen in stage.seen]
+        assert kinds == [AttemptStarted, ResultReported, ResultReported, ResultReported, AttemptEnded]
         assert (end.outcome, end.failure) == ("completed", None)
         assert stage.metrics_of(order) == [{"step": 0}, {"step": 1}, {"step": 2}]
         assert [row.number for row in stage.rows_of(order)] == [1, 2, 3]
@@ -203,12 +204,12 @@ class EngineSuite:
 
     @pytest.mark.parametrize("action", ["STOP", "PAUSE"])
     def test_stop_and_pause_unwind_with_finally(self, open_stage: Callable[..., Stage], action: str) -> None:
-        def trainable(config: dict[str, Any]) -> None:
+        def trainable(_: dict[str, Any]) -> None:
             try:
                 while True:
                     try:
                         report({"a": 1})
-                    except Exception:  # what a careless trial does: it must not swallow the stop
+                    except Exception:  # noqa: BLE001 - what a careless trial does: it must not swallow the stop
                         report({"swallowed": True})
             finally:
                 Path("unwound").write_text("yes")
@@ -221,8 +222,8 @@ class EngineSuite:
         assert Path(stage.dir_of(order), "unwound").read_text() == "yes"
 
     def test_an_exception_is_a_failure_with_its_traceback(self, open_stage: Callable[..., Stage]) -> None:
-        def trainable(config: dict[str, Any]) -> None:
-            print("about to fail")
+        def trainable(_: dict[str, Any]) -> None:
+            sys.stdout.write("about to fail\n")
             raise KeyError("missing thing")
 
         (end,) = open_stage(trainable).run(make_order())
@@ -237,8 +238,8 @@ class EngineSuite:
         assert revived.args == ("missing thing",)
 
     def test_a_killed_worker_is_a_failure_of_the_worker(self, open_stage: Callable[..., Stage]) -> None:
-        def trainable(config: dict[str, Any]) -> None:
-            print("last words", flush=True)
+        def trainable(_: dict[str, Any]) -> None:
+            sys.stdout.write("last words\n")
             report({"a": 1})
             os.kill(os.getpid(), 9)
 
@@ -251,7 +252,7 @@ class EngineSuite:
         assert len(stage.rows_of(order)) == 1
 
     def test_a_worker_that_exits_without_a_word_is_a_failure(self, open_stage: Callable[..., Stage]) -> None:
-        (end,) = open_stage(lambda config: os._exit(3)).run(make_order())
+        (end,) = open_stage(lambda _: os._exit(3)).run(make_order())
         assert end.failure is not None
         assert (end.outcome, end.failure.kind, end.failure.exit_code) == ("failed", "worker", 3)
 
@@ -294,7 +295,7 @@ class EngineSuite:
         assert stage.rows_of(again) == []
 
     def test_kill_ends_the_whole_tree(self, open_stage: Callable[..., Stage]) -> None:
-        def trainable(config: dict[str, Any]) -> None:
+        def trainable(_: dict[str, Any]) -> None:
             child = os.fork()
             if child == 0:
                 os.setsid()
@@ -321,7 +322,7 @@ class EngineSuite:
         assert [pid for pid in spared if alive(pid)] == []
 
     def test_children_that_a_finished_attempt_left_are_ended(self, open_stage: Callable[..., Stage]) -> None:
-        def trainable(config: dict[str, Any]) -> dict[str, int]:
+        def trainable(_: dict[str, Any]) -> dict[str, int]:
             child = os.fork()
             if child == 0:
                 os.setsid()
@@ -352,7 +353,7 @@ class EngineSuite:
         assert stage.metrics_of(order) == [{"_metric": 15}]
 
     def test_the_context_says_where_the_trial_runs(self, open_stage: Callable[..., Stage], tmp_path: Path) -> None:
-        def trainable(config: dict[str, Any]) -> dict[str, Any]:
+        def trainable(_: dict[str, Any]) -> dict[str, Any]:
             context = get_context()
             assert context is not None
             return {
@@ -367,8 +368,9 @@ class EngineSuite:
         stage, order = open_stage(trainable), make_order(3)
         stage.run(order)
         folder = str(tmp_path / "trial_3")
-        expected = {"id": "abcde_00003", "name": "trial_3", "dir": folder, "experiment": tmp_path.name, "resources": {"cpu": 1.0}, "cwd": folder}
-        assert stage.metrics_of(order) == [expected]
+        (row,) = stage.metrics_of(order)
+        assert (row["id"], row["name"], row["experiment"]) == ("abcde_00003", "trial_3", tmp_path.name)
+        assert (row["dir"], row["cwd"], row["resources"]) == (folder, folder, {"cpu": 1.0})
 
     def test_wake_ends_a_poll(self, open_stage: Callable[..., Stage]) -> None:
         stage = open_stage(_count_up)
@@ -378,8 +380,7 @@ class EngineSuite:
         assert time.monotonic() - begun < 30.0
 
     def test_close_may_be_called_twice(self, open_stage: Callable[..., Stage]) -> None:
-        stage = open_stage(lambda config: time.sleep(600))
+        stage = open_stage(lambda _: time.sleep(600))
         stage.engine.start(make_order())
         stage.engine.close()
         stage.engine.close()
-

@@ -35,7 +35,7 @@ def test_one_of_another_kind_or_experiment_is_refused():
 
 def test_a_record_of_an_unknown_event_asks_for_a_later_version():
     payload = msgspec.msgpack.encode([5, 1, 0.0, 0.0, ["SomethingNew", 1]])
-    with pytest.raises(JournalTooNew, match="at byte 9: .*does not know"):
+    with pytest.raises(JournalTooNew, match=r"at byte 9: .*does not know"):
         decode_record(payload, "f", 9)
 
 

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from journal_tools import add, born, take, texts
 
 from holdfast._journal import Follower, read, verify
 from holdfast._journal.compaction import PACK_AT
 from holdfast.errors import JournalError
 from holdfast.testing.disk import SimulatedStorage
+from journal_tools import add, born, take, texts
 
 
 def lived(epochs: int) -> SimulatedStorage:

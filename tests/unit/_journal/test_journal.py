@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import pytest
-from journal_tools import Clock, add, birth, born, owner, take, texts
 
 from holdfast import faults
 from holdfast._core.events import ExperimentCreated
@@ -12,6 +12,7 @@ from holdfast._journal.frame import HEADER_SIZE
 from holdfast.errors import ExperimentNotFound, InternalError, StorageError
 from holdfast.storage.local import LocalStorage
 from holdfast.testing.disk import SimulatedStorage
+from journal_tools import Clock, add, birth, born, owner, take, texts
 
 FIRST = "journal/00000001-0000.log"
 
@@ -86,7 +87,7 @@ def test_ticks_sync_at_most_every_tenth_of_a_second(storage):
             assert journal.durable == journal.next_position - 1
             syncs.append(now)
     assert len(syncs) == 20
-    assert all(later - earlier > 0.0999 for earlier, later in zip(syncs, syncs[1:], strict=False))
+    assert all(later - earlier > 0.0999 for earlier, later in pairwise(syncs))
     done = len(storage.log)
     journal.tick(8.99)
     journal.tick(9.5)
@@ -250,7 +251,7 @@ def test_on_a_real_disk(tmp_path):
             add(journal, f"{n} {m}")
         journal.close(seal=n % 2 == 0)
     assert texts(storage) == [f"{n} {m}" for n in range(20) for m in range(5)]
-    assert not [path for path in tmp_path.rglob(".tmp*")]
+    assert not list(tmp_path.rglob(".tmp*"))
 
 
 @pytest.fixture(autouse=True)

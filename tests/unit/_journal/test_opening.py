@@ -1,18 +1,19 @@
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
 import sys
 
 import pytest
-from journal_tools import Clock, add, born, owner, take, texts
 
 from holdfast._core.events import TailCut
-from holdfast._journal import Owner, open_journal
+from holdfast._journal import Follower, Owner, open_journal, read
 from holdfast.errors import ExperimentBusy, StorageError
 from holdfast.storage.local import LocalStorage
 from holdfast.testing.disk import SimulatedStorage
+from journal_tools import Clock, add, born, owner, take, texts
 
 
 @pytest.fixture
@@ -115,6 +116,22 @@ def test_cuts_are_told_until_they_are_on_record(storage):
     assert storage.read(f"journal/cut/00000001-0000-{offset}") == b"torn"
     heir.append(heir.cuts, 1.0, 2.0)
     assert take(storage).cuts == []
+
+
+def test_an_experiment_may_have_more_drivers_than_python_has_stack(storage):
+    for n in range(120):
+        add(take(storage), n)
+    before = sys.getrecursionlimit()
+    depth = len(inspect.stack(0))
+    sys.setrecursionlimit(depth + 60)
+    try:
+        history = list(read(storage))
+        followed = Follower(storage).poll()[1]
+        take(storage)
+    finally:
+        sys.setrecursionlimit(before)
+    assert [record.position for record in history] == list(range(121))
+    assert followed == history
 
 
 CHILD = """

@@ -3,12 +3,12 @@ from __future__ import annotations
 import os
 
 import pytest
-from journal_tools import add, born, take, texts
 
 from holdfast._journal import Follower, read, verify
 from holdfast.errors import ExperimentNotFound, JournalError
 from holdfast.storage.local import LocalStorage
 from holdfast.testing.disk import SimulatedStorage
+from journal_tools import add, born, take, texts
 
 
 @pytest.fixture

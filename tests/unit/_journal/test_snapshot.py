@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from journal_tools import add, born, take, texts
 
 from holdfast._journal import verify
 from holdfast.errors import InternalError
 from holdfast.testing.disk import SimulatedStorage
+from journal_tools import add, born, take, texts
 
 
 @pytest.fixture

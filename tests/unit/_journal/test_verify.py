@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from journal_tools import add, born, take
 
 from holdfast._journal import verify
 from holdfast.errors import ExperimentNotFound
 from holdfast.testing.disk import SimulatedStorage
+from journal_tools import add, born, take
 
 
 def test_all_damage_is_told_at_once_and_nothing_is_written():

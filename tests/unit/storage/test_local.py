@@ -41,7 +41,7 @@ def test_files_take_the_users_umask(tmp_path):
 
 def test_a_full_disk_is_told_with_what_to_do():
     file = LocalAppendFile(os.open("/dev/full", os.O_WRONLY), "/dev/full")
-    with pytest.raises(StorageError, match="No space left on device.* Free some space") as caught:
+    with pytest.raises(StorageError, match=r"No space left on device.* Free some space") as caught:
         file.write(b"x")
     assert caught.value.errno == errno.ENOSPC
     assert isinstance(caught.value, OSError)

@@ -82,12 +82,14 @@ def test_pages_of_a_failed_sync_are_lost_though_a_later_sync_succeeds(storage):
     assert all(files["a"] == b"1" * 10 + bytes(10) + b"3" * 10 for files in found(storage))
 
 
-def test_a_delete_may_come_back_until_its_directory_is_durable(storage):
+def test_a_delete_is_durable_and_a_directory_goes_file_by_file(storage):
     storage.put("d/a", b"1")
-    storage.delete("d/a")
-    assert {"d/a" in files for files in found(storage)} == {True, False}
     storage.put("d/b", b"2")
-    assert {"d/a" in files for files in found(storage)} == {False}
+    before = len(storage.log)
+    storage.delete("d")
+    assert len(storage.log) == before + 2
+    assert found(storage, at=before + 1, seeds=20) == [{"d/b": b"2"}] * 20
+    assert found(storage, seeds=20) == [{}] * 20
 
 
 def test_a_full_disk_writes_short_then_refuses(storage):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 
@@ -42,7 +43,7 @@ class _Log:
     """The one or two files of an attempt, and how far they have been shown."""
 
     def __init__(self, paths: tuple[str, str], prefix: str) -> None:
-        self._files = [open(path, "ab+", buffering=0) for path in dict.fromkeys(paths)]
+        self._files = [io.FileIO(path, "ab+") for path in dict.fromkeys(paths)]
         self._rests = [b""] * len(self._files)
         self._prefix = prefix
 

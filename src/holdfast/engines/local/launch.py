@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import subprocess
+from collections import deque
 
 from holdfast._worker.protocol import Workplace, encode_place
-from holdfast.engines.local.control import ORDER, START
+from holdfast.engines.local.control import ORDER
 from holdfast.engines.local.guardian import NOTHING_RAN
 from holdfast.engines.local.interpreter import python_command
 
@@ -26,23 +28,31 @@ class Guardian:
     Attributes:
         lifeline: Readable when the guardian is gone; the guardian ends everything when this end closes.
         control: The server's socket.
+
+    Both are watched by the given epoll.
     """
 
-    def __init__(self, workplace: Workplace, environment: dict[str, str], token: str) -> None:
+    def __init__(self, workplace: Workplace, environment: dict[str, str], token: str, epoll: select.epoll) -> None:
         self.lifeline, held = socket.socketpair()
         self.control, serving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         place = os.memfd_create("holdfast")
         log = os.open(_log_path(workplace), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             _write(place, encode_place(workplace))
-            call = f"main({held.fileno()}, {serving.fileno()}, {place}, {os.getpid()}, {workplace.experiment_dir!r}, {workplace.nonce!r})"
+            descriptors = f"{held.fileno()}, {serving.fileno()}, {place}"
+            call = f"main({descriptors}, {os.getpid()}, {workplace.experiment_dir!r}, {workplace.nonce!r})"
             self._process = subprocess.Popen(
                 python_command(workplace.sys_path, "holdfast.engines.local.guardian", call),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=workplace.working_dir,
-                env={**dict.fromkeys(_THREADS, "1"), **environment, "HOLDFAST_TOKEN": token, "TUNE_ORIG_WORKING_DIR": workplace.working_dir},
+                env={
+                    **dict.fromkeys(_THREADS, "1"),
+                    **environment,
+                    "HOLDFAST_TOKEN": token,
+                    "TUNE_ORIG_WORKING_DIR": workplace.working_dir,
+                },
                 pass_fds=(held.fileno(), serving.fileno(), place),
                 start_new_session=True,
             )
@@ -57,20 +67,44 @@ class Guardian:
             os.close(log)
         self._log = _log_path(workplace)
         self._ended = False
+        self._waiting: deque[tuple[int, int, socket.socket | None]] = deque()
         self.control.setblocking(False)
+        self._epoll = epoll
+        epoll.register(self.lifeline, select.EPOLLIN)
+        epoll.register(self.control, select.EPOLLIN)
 
     def order(self, verb: int, number: int, connection: socket.socket | None = None) -> None:
-        """Tells the server to start (with the worker's socket) or kill a worker.
+        """Tells the server to start (with the worker's socket, which is closed here) or kill a worker.
 
-        Raises:
-            BlockingIOError: The server has not read the orders before; try again later.
-            OSError: The server is gone.
+        What the server has no room for waits; then `control` is watched for room too, and `flush` sends it.
         """
-        data = ORDER.pack(verb, number, 0, 0)
-        if verb == START and connection is not None:
-            socket.send_fds(self.control, [data], [connection.fileno()])
-        else:
-            self.control.send(data)
+        self._waiting.append((verb, number, connection))
+        if not self._sent():
+            self._epoll.modify(self.control, select.EPOLLIN | select.EPOLLOUT)
+
+    def flush(self) -> None:
+        """Sends the orders that wait."""
+        if self._sent():
+            self._epoll.modify(self.control, select.EPOLLIN)
+
+    def _sent(self) -> bool:
+        """Sends what the server has room for; True when no order waits."""
+        while self._waiting:
+            verb, number, connection = self._waiting[0]
+            data = ORDER.pack(verb, number, 0, 0)
+            try:
+                if connection is None:
+                    self.control.send(data)
+                else:
+                    socket.send_fds(self.control, [data], [connection.fileno()])
+            except BlockingIOError:
+                return False
+            except (BrokenPipeError, ConnectionResetError):
+                return True  # the server is gone: the lifeline says so next, and these orders go with it
+            self._waiting.popleft()
+            if connection is not None:
+                connection.close()
+        return True
 
     def heard(self) -> tuple[int, int, int, int] | None:
         """What the server says next: verb, worker's number, pid, wait status. None: nothing now.
@@ -99,6 +133,9 @@ class Guardian:
         if self._ended:
             return
         self._ended = True
+        for _, _, connection in self._waiting:
+            if connection is not None:
+                connection.close()
         if nothing_ran:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the guardian is gone already
                 self.lifeline.send(NOTHING_RAN)

@@ -1,0 +1,124 @@
+"""What follows the journal behind the report's path: the trials' files, and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from holdfast import settings
+from holdfast._assembly.submission import JobSpec
+from holdfast._core.events import EpochStarted, ExperimentCreated, Record
+from holdfast._core.experiment import ExperimentState
+from holdfast._journal import Journal
+from holdfast._projection.history import History, load_history
+from holdfast.console import Console, make_console
+from holdfast.logger.csv import CSVLoggerCallback
+from holdfast.logger.files import TrialFiles
+from holdfast.logger.json import JsonLoggerCallback
+from holdfast.storage.base import Storage
+from holdfast.storage.local import LocalStorage
+
+__all__ = ["FilesFollower", "ScreenFollower", "screen_of", "files_of"]
+
+
+class FilesFollower:
+    """Keeps `TrialFiles` up with the journal.
+
+    Args:
+        files: What writes.
+        storage: Where the history is read from, if replay began behind a snapshot.
+        state: The fold that everybody shares.
+        history: Told all that is replayed; None where replay begins behind a snapshot.
+        everything: Whether no file of an older run can be trusted.
+    """
+
+    def __init__(
+        self, files: TrialFiles, storage: Storage, state: ExperimentState, history: History | None, *, everything: bool
+    ) -> None:
+        self._files = files
+        self._storage = storage
+        self._state = state
+        self._history = history
+        self._everything = everything
+        self._busy = False
+
+    def replayed(self, record: Record) -> None:
+        """Takes in a record of an older driver."""
+        if self._history is not None:
+            self._history.hear(record, self._state)
+
+    def hear(self, record: Record) -> None:
+        if isinstance(record.event, EpochStarted):
+            self._catch_up(record)
+        self._files.hear(record, self._state)
+        self._busy = True
+
+    def tick(self, now: float) -> bool:
+        self._files.flush(now)
+        waiting, self._busy = self._busy, False
+        return waiting
+
+    def close(self) -> None:
+        self._files.close()
+
+    def _catch_up(self, record: Record) -> None:
+        history = self._history
+        if history is None:
+            _, history = load_history(self._storage)
+        else:
+            history.hear(record, self._state)
+        self._history = None
+        self._files.catch_up(history, self._state, everything=self._everything)
+
+
+class ScreenFollower:
+    """Keeps the terminal up with the journal."""
+
+    def __init__(self, console: Console, state: ExperimentState) -> None:
+        self._console = console
+        self._state = state
+
+    def hear(self, record: Record) -> None:
+        self._console.hear(record, self._state)
+
+    def tick(self, now: float) -> bool:
+        self._console.tick(now)
+        return False
+
+    def close(self) -> None:
+        self._console.close()
+
+
+def files_of(
+    journal: Journal,
+    created: ExperimentCreated,
+    spec: JobSpec,
+    state: ExperimentState,
+    load: Callable[[str], Any],
+    *,
+    from_start: bool,
+) -> FilesFollower | None:
+    """The follower that writes the trials' files; None where there is nothing to write or no local directory.
+
+    Args:
+        journal: The driver's.
+        created, spec: The job. A file that one of the user's own logger callbacks writes is left to it.
+        state: The fold that everybody shares.
+        load: Brings back a stored object of a config.
+        from_start: Whether replay begins at the first record.
+    """
+    storage = journal.storage
+    json = not any(isinstance(callback, JsonLoggerCallback) for callback in spec.run_config.callbacks)
+    csv = not any(isinstance(callback, CSVLoggerCallback) for callback in spec.run_config.callbacks)
+    if settings.file_loggers_disabled() or not (json or csv) or not isinstance(storage, LocalStorage):
+        return None
+    files = TrialFiles(storage.root, created.experiment_id, json=json, csv=csv, load=load, in_charge=journal.in_charge)
+    return FilesFollower(
+        files, storage, state, History() if from_start else None, everything=not journal.previous_closed
+    )
+
+
+def screen_of(spec: JobSpec, state: ExperimentState, total: int) -> ScreenFollower:
+    """The follower that shows progress."""
+    tune = spec.tune_config
+    return ScreenFollower(make_console(spec.run_config.verbose, metric=tune.metric, mode=tune.mode, total=total), state)

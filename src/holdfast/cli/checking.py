@@ -1,0 +1,80 @@
+"""What `verify` looks at beyond the journal: the checkpoints and definitions that records name. Reads, never unpickles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from holdfast import _journal
+from holdfast._core.experiment import ExperimentState
+from holdfast._core.ids import checkpoint_name
+from holdfast._core.trial import Kept, TrialState
+from holdfast._journal import Problem
+from holdfast._projection.history import load_state
+from holdfast.errors import DefinitionError, JournalError
+from holdfast.storage.base import Storage
+from holdfast.storage.definitions import Definitions
+from holdfast.values import Opaque, decode
+
+__all__ = ["all_problems"]
+
+
+def all_problems(storage: Storage) -> list[Problem]:
+    """All damage: in the journal, and where that can be read, in what its records name."""
+    problems = _journal.verify(storage)
+    if any(problem.fatal for problem in problems):
+        return problems
+    state = load_state(storage)
+    return problems + list(_definitions(storage, state)) + list(_checkpoints(storage, state))
+
+
+def _definitions(storage: Storage, state: ExperimentState) -> Iterator[Problem]:
+    definitions = Definitions(storage)
+    named = dict.fromkeys(state.definitions.values())
+    for trial in state.trials.values():
+        named.update(dict.fromkeys(_objects(decode(trial.config))))
+    for sha in named:
+        try:
+            definitions.bytes_of(sha)
+        except DefinitionError as error:
+            yield Problem(f"definitions/{sha}.pkl", 0, str(error), "Bring it back from a copy of the experiment.", fatal=True)
+
+
+def _objects(value: object) -> Iterator[str]:
+    if isinstance(value, Opaque):
+        yield value.sha
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _objects(item)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            yield from _objects(item)
+
+
+def _checkpoints(storage: Storage, state: ExperimentState) -> Iterator[Problem]:
+    from holdfast._worker.persist import verify
+
+    found = []
+    for trial in state.trials.values():
+        for kept in trial.kept:
+            problem = verify(os.path.join(storage.root, trial.dirname, checkpoint_name(kept.saved.index)), kept.saved)
+            if problem:
+                found.append((trial, kept, problem))
+    if not found:
+        return
+    # A live driver may have given a checkpoint up since the journal was read: what it no longer names is no damage.
+    try:
+        now = load_state(storage)
+    except JournalError:
+        now = state
+    for trial, kept, problem in found:
+        if _still_kept(now, trial, kept):
+            remedy = (
+                "Bring it back from a copy; without it the trial resumes from the one before, or is an error if there is none."
+            )
+            yield Problem(f"{trial.dirname}/{checkpoint_name(kept.saved.index)}", 0, problem, remedy, fatal=True)
+
+
+def _still_kept(state: ExperimentState, trial: TrialState, kept: Kept) -> bool:
+    now = state.trials.get(trial.trial_id)
+    return now is not None and now.dirname == trial.dirname and kept in now.kept

@@ -1,0 +1,68 @@
+"""Where experiments are: finds them under a directory, and finds the trial that somebody means. Reads names only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import click
+
+from holdfast import _journal
+from holdfast._core.experiment import ExperimentState
+from holdfast._core.trial import TrialState
+from holdfast._journal import Owner
+from holdfast.storage.local import LocalStorage
+
+__all__ = ["driver_state", "experiment_at", "experiments_under", "trial_meant"]
+
+_DEPTH = 3
+
+
+def experiment_at(path: str) -> LocalStorage:
+    """The experiment at a path; a usage error where there is none."""
+    storage = LocalStorage(path)
+    if not _journal.exists(storage):
+        raise click.UsageError(f"There is no experiment at {storage.root}. `holdfast ls DIR` lists those under a directory.")
+    return storage
+
+
+def experiments_under(directory: str, depth: int = _DEPTH) -> Iterator[LocalStorage]:
+    """The experiments at and below a directory, sorted by path; never looks inside one."""
+    storage = LocalStorage(directory)
+    if _journal.exists(storage):
+        yield storage
+        return
+    try:
+        below = sorted(entry.path for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
+    except OSError as error:
+        if depth == _DEPTH:
+            raise click.UsageError(f"{directory} cannot be read: {error.strerror}.") from error
+        return
+    for path in below if depth else ():
+        yield from experiments_under(path, depth - 1)
+
+
+def trial_meant(state: ExperimentState, wanted: str) -> TrialState:
+    """The trial of that id, number, directory or name; a usage error where there is none."""
+    if wanted in state.trials:
+        return state.trials[wanted]
+    if wanted.isdigit() and int(wanted) < len(state.by_index):
+        return state.at(int(wanted))
+    name = os.path.basename(wanted.rstrip("/"))
+    for trial in state.trials.values():
+        if name in (trial.dirname, trial.name):
+            return trial
+    raise click.UsageError(f"There is no trial {wanted!r}: give an id, or a number from 0 to {len(state.trials) - 1}.")
+
+
+def driver_state(state: ExperimentState) -> str:
+    """What the newest driver does: how it ended, or whether it still runs as far as this machine can tell."""
+    if state.ended:
+        return state.ended
+    epoch = state.epoch
+    if epoch is None:
+        return "never driven"
+    owner = Owner(epoch.host, epoch.pid, epoch.boot_id, Owner.of_this_process().pid_namespace, epoch.start_ticks)
+    if not owner.visible():
+        return "open"
+    return "running" if owner.alive() else "killed"

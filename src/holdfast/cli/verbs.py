@@ -1,0 +1,169 @@
+"""The verbs of the command line. Looking is harmless: `ls`, `show` and `verify` never write, lock or unpickle."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.util import find_spec
+from typing import Any
+
+import click
+
+import holdfast as package
+from holdfast import settings
+from holdfast._projection.best import MODES
+from holdfast._projection.table import Told
+from holdfast.cli.checking import all_problems
+from holdfast.cli.places import driver_state, experiment_at, experiments_under, trial_meant
+from holdfast.cli.showing import show_experiment, show_trial
+from holdfast.cli.text import ago, columns, echo, echo_json
+from holdfast.errors import JournalError, TuneError
+from holdfast.storage.local import LocalStorage
+
+__all__ = ["holdfast"]
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON (NaN and infinities as null).")
+_metric = click.option("--metric", default="", help="What the best trial is chosen by; by default the job's metric.")
+_mode = click.option("--mode", default="", type=click.Choice(["", *MODES]), help="By default the job's mode.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package.__version__, prog_name="holdfast")
+def holdfast() -> None:
+    """Look at experiments, check them, mend them."""
+
+
+@holdfast.command("ls")
+@click.argument("directory", default="")
+@_metric
+@_mode
+@_as_json
+def list_experiments(directory: str, metric: str, mode: str, as_json: bool) -> None:
+    """List the experiments under DIRECTORY (by default where experiments go)."""
+    found = [_summary(storage, metric, mode) for storage in experiments_under(directory or settings.results_dir())]
+    if as_json:
+        echo_json(found)
+    elif not found:
+        echo(f"No experiments under {directory or settings.results_dir()}.")
+    else:
+        echo(columns(("path", "state", "trials", "best", "last change"), [_line(summary) for summary in found]))
+
+
+def _summary(storage: LocalStorage, metric: str, mode: str) -> dict[str, Any]:
+    try:
+        return _told(Told(storage), metric, mode)
+    except JournalError as error:
+        return {"path": storage.root, "state": "damaged", "problem": str(error)}
+
+
+def _told(told: Told, metric: str, mode: str) -> dict[str, Any]:
+    return {**told.experiment(metric, mode), "state": driver_state(told.state)}
+
+
+def _line(summary: dict[str, Any]) -> tuple[str, ...]:
+    if summary["state"] == "damaged":
+        return summary["path"], "damaged", "-", "-", "see `holdfast verify`"
+    counts = ", ".join(f"{count} {status}" for status, count in summary["trials"].items()) or "none"
+    best = summary["best"]
+    value = "-" if best is None else f"{best['metric']}={best['value']:.6g} ({best['trial_id']})"
+    return summary["path"], summary["state"], counts, value, ago(summary["last_change"])
+
+
+@holdfast.command("show")
+@click.argument("path")
+@click.argument("trial", required=False)
+@click.option("--superseded", is_flag=True, help="Also the rows that were redone, cut or left behind by a restart.")
+@_metric
+@_mode
+@_as_json
+def show(path: str, trial: str | None, superseded: bool, metric: str, mode: str, as_json: bool) -> None:
+    """Show the experiment at PATH, or one TRIAL of it (its id, number or name)."""
+    if superseded and trial is None:
+        raise click.UsageError("--superseded shows the rows of one trial: name the TRIAL.")
+    told = _read(experiment_at(path))
+    if trial is None:
+        whole, lines = _told(told, metric, mode), told.trials()
+        if as_json:
+            echo_json({**whole, "trials_table": lines})
+        else:
+            show_experiment(whole, lines)
+        return
+    story = told.trial(trial_meant(told.state, trial).trial_id, superseded=superseded)
+    if as_json:
+        echo_json(story)
+    else:
+        show_trial(story)
+
+
+def _read(storage: LocalStorage) -> Told:
+    try:
+        return Told(storage)
+    except JournalError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@holdfast.command("verify")
+@click.argument("path")
+@click.option(
+    "--explain", is_flag=True, help="Also feed the record to fresh plug-ins and compare their answers. Runs the user's code."
+)
+@_as_json
+@click.pass_context
+def verify(context: click.Context, path: str, explain: bool, as_json: bool) -> None:
+    """Check the experiment at PATH: journal, definitions, checkpoints. Exit code 1 on damage."""
+    storage = experiment_at(path)
+    problems = all_problems(storage)
+    damaged = any(problem.fatal for problem in problems)
+    unexplained = _explained(storage) if explain and not damaged else []
+    if as_json:
+        told: dict[str, Any] = {"path": storage.root, "damaged": damaged, "problems": [asdict(problem) for problem in problems]}
+        if explain:
+            told["unexplained"] = unexplained if not damaged else None
+        echo_json(told)
+    else:
+        for problem in problems:
+            word = "damage" if problem.fatal else "note"
+            echo(f"{word}: {problem.file} at byte {problem.offset}: {problem.problem}. {problem.remedy}")
+        for line in unexplained:
+            echo(f"unexplained: {line}")
+        echo(f"{storage.root}: {_verdict(damaged, unexplained, explain)}")
+    context.exit(1 if damaged or unexplained else 0)
+
+
+def _explained(storage: LocalStorage) -> list[str]:
+    from holdfast._assembly.explaining import explain
+
+    try:
+        return explain(storage)
+    except TuneError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _verdict(damaged: bool, unexplained: list[str], explain: bool) -> str:
+    if damaged:
+        return "damaged"
+    if unexplained:
+        return f"{len(unexplained)} answers on record do not follow from it"
+    return "sound, and explains itself" if explain else "sound"
+
+
+def _repair(path: str, takeover: bool, as_json: bool) -> None:
+    """Mend the experiment at PATH: sweep what no record names, compact the journal, write the trials' files anew."""
+    from importlib import import_module
+
+    storage = experiment_at(path)
+    try:
+        done: list[str] = import_module(_REPAIR).repair(storage, takeover)
+    except TuneError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        echo_json({"path": storage.root, "done": done})
+    else:
+        for line in done:
+            echo(line)
+        echo(f"{storage.root}: {len(done)} things mended" if done else f"{storage.root}: nothing to mend")
+
+
+_REPAIR = "holdfast._runtime.repair"
+if find_spec(_REPAIR) is not None:
+    _takeover = click.option("--takeover", is_flag=True, help="Do not wait for a driver that may still be at work.")
+    holdfast.command("repair")(click.argument("path")(_takeover(_as_json(_repair))))

@@ -1,0 +1,241 @@
+"""The workers of one open engine: which attempts run, what they say, how they end.
+
+It knows workers by number, talks to each over a socket of its own, and to the server about processes. It knows no
+journal and no controller: what it observes it returns from `poll`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import socket
+from collections.abc import Sequence
+
+from holdfast import settings
+from holdfast._core.commands import StartAttempt
+from holdfast._core.events import AttemptEnded, AttemptStarted, CheckpointBroken, ResultReported
+from holdfast._worker.processes import end_with_token
+from holdfast._worker.protocol import Answer, Begun, FromWorker, Workplace
+from holdfast._worker.surroundings import log_paths, trial_dir_of
+from holdfast.engines.base import Job, Observation
+from holdfast.engines.local.control import ENDED, KILL, READY, START
+from holdfast.engines.local.echo import INTERVAL_S, Echo
+from holdfast.engines.local.launch import Guardian
+from holdfast.engines.local.machine import host_and_address
+from holdfast.engines.local.post_mortem import post_mortem
+from holdfast.engines.local.preload import modules_needed
+from holdfast.engines.local.worker import Worker
+from holdfast.errors import ConfigError, WorkerLost
+
+__all__ = ["Fleet"]
+
+
+class Fleet:
+    """The workers of one open engine."""
+
+    def __init__(self, job: Job, preload: Sequence[str]) -> None:
+        self._job = job
+        self._place = _workplace(job, preload)
+        self._host, self._ip = host_and_address()
+        self._epoll = select.epoll()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._bell, select.EPOLLIN)
+        self._workers: dict[int, Worker] = {}
+        self._by_descriptor: dict[int, Worker] = {}
+        self._running: dict[tuple[str, int], Worker] = {}
+        self._idle: list[Worker] = []
+        self._observed: list[Observation] = []
+        self._echo = Echo() if job.echo else None
+        self._numbered = 0
+        os.makedirs(os.path.join(job.experiment_dir, "logs"), exist_ok=True)
+        self._launch()
+
+    def _launch(self) -> None:
+        self._ready = False
+        self._guardian = Guardian(self._place, self._job.environment, self._job.token, self._epoll)
+
+    def start(self, order: StartAttempt) -> None:
+        """Gives the order to an idle worker or to a new one."""
+        if self._idle:
+            worker = self._idle.pop()
+        else:
+            self._numbered += 1
+            connection, theirs = socket.socketpair()
+            worker = Worker(self._numbered, connection)
+            self._workers[worker.number] = worker
+            self._by_descriptor[connection.fileno()] = worker
+            self._epoll.register(connection, select.EPOLLIN)
+            self._guardian.order(START, worker.number, theirs)
+        self._running[order.trial_id, order.attempt] = worker
+        if not worker.take_up(order):
+            self._epoll.modify(worker.connection, select.EPOLLIN | select.EPOLLOUT)
+        if self._echo is not None:
+            os.makedirs(trial_dir_of(self._place, order), exist_ok=True)
+
+    def reply(self, answer: Answer) -> None:
+        """Sends an answer to the worker that waits for it."""
+        worker = self._running.get((answer.trial_id, answer.attempt))
+        if worker is not None and not worker.send(answer):
+            self._epoll.modify(worker.connection, select.EPOLLIN | select.EPOLLOUT)
+
+    def kill(self, trial_id: str, attempt: int) -> None:
+        """Has the server kill the attempt's worker."""
+        worker = self._running.get((trial_id, attempt))
+        if worker is not None:
+            self._guardian.order(KILL, worker.number)
+
+    def wake(self) -> None:
+        """Rings the bell that `poll` listens to."""
+        os.eventfd_write(self._bell, 1)
+
+    def poll(self, timeout: float) -> list[Observation]:
+        """See `LocalEngine.poll`."""
+        if self._observed:
+            timeout = 0.0
+        elif self._echo is not None and self._running:
+            timeout = min(timeout, INTERVAL_S)
+        for descriptor, mask in self._epoll.poll(timeout):
+            worker = self._by_descriptor.get(descriptor)
+            if worker is not None:
+                self._attend(worker, mask)
+            elif descriptor == self._bell:
+                os.eventfd_read(self._bell)
+            elif descriptor == self._guardian.lifeline.fileno():
+                self._recover()
+                break
+            elif descriptor == self._guardian.control.fileno():
+                if mask & select.EPOLLOUT:
+                    self._guardian.flush()
+                self._hear_server()
+        if self._echo is not None:
+            self._echo.show()
+        observed, self._observed = self._observed, []
+        return observed
+
+    def close(self) -> None:
+        """Ends the guardian with all below it; lets every descriptor go."""
+        self._guardian.end(nothing_ran=not self._running)
+        for worker in self._workers.values():
+            worker.connection.close()
+        self._epoll.close()
+        os.close(self._bell)
+        if self._echo is not None:
+            for attempt in self._running:
+                self._echo.finish(attempt)
+
+    def _attend(self, worker: Worker, mask: int) -> None:
+        """Reads what a worker has sent, and sends what it can take."""
+        if mask & select.EPOLLOUT and worker.flush():
+            self._epoll.modify(worker.connection, select.EPOLLIN)
+        if mask & ~select.EPOLLOUT:
+            messages = worker.received()
+            if messages is None:
+                self._epoll.unregister(worker.connection)  # it is about to end: the server says how
+                return
+            for message in messages:
+                self._hear(worker, message)
+
+    def _hear(self, worker: Worker, message: FromWorker) -> None:
+        order = worker.order
+        if order is None or message.trial_id != order.trial_id or message.attempt != order.attempt:
+            return
+        if isinstance(message, ResultReported | CheckpointBroken):
+            self._observed.append(message)
+            if isinstance(message, ResultReported) and message.saved is not None:
+                worker.unnamed = message.saved.index + 1
+        elif isinstance(message, Begun):
+            worker.pid = message.pid
+            self._begin(worker, order)
+        elif self._job.reuse_workers and message.outcome != "failed":
+            self._end(worker, message)
+            self._idle.append(worker)
+        else:
+            worker.ended = message
+
+    def _begin(self, worker: Worker, order: StartAttempt) -> None:
+        worker.begun = True
+        self._observed.append(AttemptStarted(order.order, order.trial_id, order.attempt, self._host, self._ip, worker.pid))
+        if self._echo is not None:
+            prefix = f"({order.name} pid={worker.pid}) "
+            self._echo.follow((order.trial_id, order.attempt), log_paths(self._place, order), prefix)
+
+    def _end(self, worker: Worker, ended: AttemptEnded) -> None:
+        """The attempt of a worker is over: its processes are gone, or it is idle."""
+        worker.order = None
+        del self._running[ended.trial_id, ended.attempt]
+        self._observed.append(ended)
+        if self._echo is not None:
+            self._echo.finish((ended.trial_id, ended.attempt))
+
+    def _hear_server(self) -> None:
+        try:
+            while (notice := self._guardian.heard()) is not None:
+                verb, number, pid, status = notice
+                if verb == READY:
+                    self._ready = True
+                elif verb == ENDED and number in self._workers:
+                    self._bury(self._workers[number], pid, status)
+        except EOFError:
+            self._epoll.unregister(self._guardian.control)  # the guardian ends what is left and goes: see `_recover`
+
+    def _bury(self, worker: Worker, pid: int, status: int | None) -> None:
+        """A worker's process is gone; what it had sent before counts."""
+        while messages := worker.received():
+            for message in messages:
+                self._hear(worker, message)
+        del self._workers[worker.number], self._by_descriptor[worker.connection.fileno()]
+        worker.connection.close()
+        if worker in self._idle:
+            self._idle.remove(worker)
+        order = worker.order
+        if order is None:
+            return
+        if not worker.begun and (worker.used or status is None):
+            self.start(order)  # it died while it was idle, or its server did: the attempt has not begun, nothing is lost
+            return
+        if not worker.begun:
+            worker.pid = pid
+            self._begin(worker, order)
+        ended = worker.ended
+        if ended is None:
+            failure = post_mortem(self._place, order, worker, status)
+            ended = AttemptEnded(order.trial_id, order.attempt, "failed", failure)
+        self._end(worker, ended)
+
+    def _recover(self) -> None:
+        """The server or the guardian is gone: its attempts end, and a new one takes its place.
+
+        Raises:
+            WorkerLost: It never became ready, so another would fare no better.
+        """
+        guardian = self._guardian
+        guardian.end()
+        end_with_token(f"{self._job.token}\0")  # all of it: a driver that was stopped since epoch 1 must spare epoch 10
+        if not self._ready:
+            raise WorkerLost(
+                f"The processes that run trials could not be started on this machine. They said:\n{guardian.complaint()}"
+            )
+        self._launch()
+        for worker in list(self._workers.values()):
+            self._bury(worker, worker.pid, None)
+
+
+def _workplace(job: Job, preload: Sequence[str]) -> Workplace:
+    for name in job.log_to_file or ():
+        if not os.path.isabs(name) and os.path.normpath(name).startswith(".."):
+            raise ConfigError(f"log_to_file={name!r} leads out of the trial's directory. Give a plain name, or an absolute path.")
+    return Workplace(
+        experiment_dir=job.experiment_dir,
+        experiment_name=job.experiment_name,
+        trainable=job.trainable,
+        seed=job.seed,
+        working_dir=job.working_dir,
+        sys_path=job.sys_path,
+        chdir=job.chdir,
+        log_to_file=job.log_to_file,
+        reuse_workers=job.reuse_workers,
+        preload=[*preload, *modules_needed(job.trainable)],
+        spawn=settings.start_method() == "spawn",
+        nonce=secrets.token_hex(4),
+    )

@@ -1,0 +1,301 @@
+"""Experiments in processes of their own, made to be killed: what the driver's script runs, and how a test holds it.
+
+The trials write a side log that no crash takes away (one `write` per line, in order): `begin` when an attempt begins,
+`row` when a report has returned. Tests count its lines, so that moments are events and not times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from holdfast._journal import read
+from holdfast.storage.local import LocalStorage
+from holdfast.testing.census import processes_of
+
+PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a driver is to run.
+
+    Attributes:
+        storage_path, side: Where results go; the side log.
+        rows, samples, workers: Size.
+        every: A checkpoint every so many rows; 0 for none.
+        pace_s: What one row takes.
+        asha: Whether ASHA stops trials.
+        unique: Whether each row holds a random word, so that a redone one differs from the first.
+        family: Whether each trial starts a child that leaves its session and ignores what can be ignored.
+        padding, checkpoint_bytes: Bytes in each row, in each checkpoint.
+        max_failures, num_to_keep, takeover: As in the library.
+        resume_errored: As in `Tuner.restore`.
+    """
+
+    storage_path: str
+    side: str
+    rows: int = 30
+    samples: int = 4
+    workers: int = 2
+    every: int = 1
+    pace_s: float = 0.002
+    asha: bool = False
+    unique: bool = True
+    family: bool = False
+    padding: int = 0
+    checkpoint_bytes: int = 10
+    max_failures: int = 0
+    num_to_keep: int | None = None
+    takeover: bool = False
+    resume_errored: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        return os.path.join(self.storage_path, "exp")
+
+    @property
+    def storage(self) -> LocalStorage:
+        return LocalStorage(self.path)
+
+
+def note(side: str, **fields: object) -> None:
+    """Adds a line to a side log, whole or not at all."""
+    descriptor = os.open(side, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(descriptor, json.dumps(fields).encode() + b"\n")
+    os.close(descriptor)
+
+
+def leave_a_child() -> None:
+    """Starts a child in a session of its own that ignores polite signals."""
+    ready, told = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        os.write(told, b".")
+        time.sleep(600)
+        os._exit(0)
+    os.read(ready, 1)
+
+
+def train(config: dict[str, Any]) -> None:
+    """A trial that goes on from its newest checkpoint and writes down what was acknowledged."""
+    import secrets
+    import tempfile
+
+    import holdfast as tune
+
+    trial, side, start = tune.get_context().get_trial_id(), os.environ["SIDE_LOG"], 0
+    newest = tune.get_checkpoint()
+    if newest is not None:
+        with newest.as_directory() as folder:
+            start = json.loads(Path(folder, "state.json").read_text())["next"]
+    note(side, what="begin", trial=trial, start=start, pid=os.getpid())
+    if config["family"]:
+        leave_a_child()
+    for i in range(start, config["rows"]):
+        time.sleep(config["pace_s"])
+        row: dict[str, Any] = {"i": i, "score": (config["x"] - 0.3) ** 2 + 1.0 / (i + 1)}
+        if config["unique"]:
+            row["word"] = secrets.token_hex(8)
+        if config["padding"]:
+            row["padding"] = "x" * config["padding"]
+        saves = bool(config["every"]) and i % config["every"] == config["every"] - 1
+        if saves:
+            with tempfile.TemporaryDirectory(dir=os.path.dirname(side)) as folder:
+                Path(folder, "state.json").write_text(json.dumps({"next": i + 1}))
+                Path(folder, "weights").write_bytes(b"w" * config["checkpoint_bytes"])
+                tune.report(row, checkpoint=tune.Checkpoint.from_directory(folder))
+        else:
+            tune.report(row)
+        note(side, what="row", trial=trial, saves=saves, row=row)
+
+
+def tuner(task: Task) -> Any:
+    """The task as a new experiment, or the one that is there."""
+    import holdfast as tune
+    from holdfast.schedulers import ASHAScheduler
+
+    if tune.Tuner.can_restore(task.path):
+        return tune.Tuner.restore(task.path, train, takeover=task.takeover, resume_errored=task.resume_errored)
+    copied = ("rows", "every", "pace_s", "unique", "family", "padding", "checkpoint_bytes")
+    space = {"x": tune.uniform(0, 1), **{name: getattr(task, name) for name in copied}}
+    return tune.Tuner(
+        train,
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            num_samples=task.samples,
+            metric="score",
+            mode="min",
+            seed=7,
+            max_concurrent_trials=task.workers,
+            scheduler=ASHAScheduler(max_t=task.rows, grace_period=2, reduction_factor=2) if task.asha else None,
+        ),
+        run_config=tune.RunConfig(
+            name="exp",
+            storage_path=task.storage_path,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=task.max_failures),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=task.num_to_keep),
+        ),
+    )
+
+
+def main() -> None:
+    """Runs a task given on the command line; prints one line of JSON."""
+    task = Task(**json.loads(sys.argv[1]))
+    try:
+        results = tuner(task).fit()
+    except Exception as error:  # whatever ends the driver is what the test asks about
+        print(json.dumps({"error": type(error).__name__, "text": str(error)}), flush=True)
+        raise SystemExit(1) from error
+    print(json.dumps({"trials": len(results), "errors": [str(error) for error in results.errors]}), flush=True)
+
+
+class DriverProcess:
+    """A driver in a child process, in a session of its own.
+
+    Args:
+        task: What it runs.
+        faults: `HOLDFAST_FAULTS` for it and for its workers.
+        before: A command to put before the interpreter's, such as `unshare`.
+    """
+
+    def __init__(self, task: Task, faults: str = "", before: tuple[str, ...] = ()) -> None:
+        environment = {**os.environ, "HOLDFAST_FAULTS": faults, "HOLDFAST_CPUS": "2", "SIDE_LOG": task.side, **task.environment}
+        self.task = task
+        self.process = subprocess.Popen(
+            [*before, sys.executable, __file__, json.dumps(asdict(task))],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def result(self, within_s: float = 60.0) -> dict[str, Any]:
+        """What the driver printed at its end."""
+        try:
+            out, err = self.process.communicate(timeout=within_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        lines = out.splitlines()
+        assert lines, f"the driver ended with {self.process.returncode} and said nothing:\n{err}"
+        return json.loads(lines[-1])
+
+    def finish(self) -> dict[str, Any]:
+        """The result of a driver that ends well."""
+        result = self.result()
+        assert self.process.returncode == 0, result
+        return result
+
+    def kill(self) -> None:
+        """SIGKILL; returns when the process is gone."""
+        self.process.kill()
+        self.process.communicate()
+
+    def close(self) -> None:
+        """Ends what a failed test has left of it, its workers included."""
+        if self.process.poll() is None:
+            for process in [*psutil.Process(self.pid).children(recursive=True), psutil.Process(self.pid)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self.process.communicate()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+    def roles(self) -> dict[str, list[int]]:
+        """The pids of the driver's guardian, server and workers; lists that are empty where there is none yet."""
+        guardians = _children(self.pid)
+        servers = [pid for guardian in guardians for pid in _children(guardian)]
+        workers = [pid for server in servers for pid in _children(server)]
+        return {"guardian": guardians[:1], "server": servers[:1], "worker": workers}
+
+
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [child.pid for child in psutil.Process(pid).children()]
+    return []
+
+
+def side_log(side: str) -> list[dict[str, Any]]:
+    """The side log's lines, in order."""
+    with contextlib.suppress(FileNotFoundError):
+        return [json.loads(line) for line in Path(side).read_text().splitlines()]
+    return []
+
+
+def acknowledged(side: str) -> list[tuple[str, dict[str, Any]]]:
+    """What `check_history` asks for."""
+    return [(line["trial"], line["row"]) for line in side_log(side) if line["what"] == "row"]
+
+
+def acknowledged_count(side: str) -> int:
+    """How many reports have returned; cheap, because it is asked in a loop."""
+    with contextlib.suppress(FileNotFoundError):
+        return Path(side).read_bytes().count(b'"what": "row"')
+    return 0
+
+
+def needlessly_redone(side: str) -> list[str]:
+    """Attempts that began before the newest checkpoint whose report had returned."""
+    found, safe = [], dict[str, int]()
+    for line in side_log(side):
+        if line["what"] == "begin" and line["start"] < safe.get(line["trial"], 0):
+            found.append(f"{line['trial']} began at {line['start']}, a checkpoint was acknowledged at {safe[line['trial']]}")
+        elif line["what"] == "row" and line["saves"]:
+            safe[line["trial"]] = line["row"]["i"] + 1
+    return found
+
+
+def wait_until(condition: Callable[[], object], within_s: float = PATIENCE_S, doing: DriverProcess | None = None) -> None:
+    """Waits for an event; fails at once when the driver that should bring it about has ended."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s} s"
+        if doing is not None and doing.process.poll() is not None and not condition():
+            raise AssertionError(f"the driver has ended: {doing.process.communicate()}")
+        time.sleep(0.001)
+
+
+def wait_until_stopped(driver: DriverProcess) -> None:
+    """Waits until the driver has stopped itself (SIGSTOP) at a crash point."""
+    wait_until(lambda: psutil.Process(driver.pid).status() == psutil.STATUS_STOPPED, doing=driver)
+
+
+def token_of(task: Task) -> str:
+    """How the `HOLDFAST_TOKEN` of all processes of the experiment begins."""
+    created = next(iter(read(task.storage))).event
+    return f"{created.experiment_id}."
+
+
+def wait_until_all_gone(task: Task, within_s: float = 2.0) -> None:
+    """Waits until no process of the experiment is left."""
+    token = token_of(task)
+    deadline = time.monotonic() + within_s
+    while left := processes_of(token):
+        assert time.monotonic() < deadline, f"left behind: {left}"
+        time.sleep(0.005)
+
+
+if __name__ == "__main__":
+    main()

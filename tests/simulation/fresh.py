@@ -1,0 +1,156 @@
+"""Restores in fresh processes: another hash seed, scrambled generators, no globals of the run that crashed.
+
+`serve` runs in an interpreter of its own, which imports everything once and then forks for each task that it reads: a child
+has what a new interpreter has after its imports, and nothing else. `FreshProcesses` is the other end, in the test.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import struct
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+TESTS = Path(__file__).parents[1]
+
+
+class Task(NamedTuple):
+    """A disk as found after a crash, and what to do with it.
+
+    Attributes:
+        job, workers: Of `JOBS`.
+        files: What stands on the disk.
+        snapshots: "never", "each" or "random".
+        seed: Of all chance in the task.
+        crash: Crash the restored run too, at a random operation, and give back that disk instead of an end.
+    """
+
+    job: str
+    workers: int
+    files: dict[str, bytes]
+    snapshots: str
+    seed: int
+    crash: bool = False
+
+
+class Found(NamedTuple):
+    """What a restored run ended as.
+
+    Attributes:
+        digest: See `holdfast.testing.simulation.digest`.
+        unexplained: What does not follow from the journal.
+        problems: What the history checker found.
+        files: The disk after the second crash, where one was asked for.
+    """
+
+    digest: list[Any]
+    unexplained: list[str]
+    problems: list[str]
+    files: dict[str, bytes]
+
+
+class FreshProcesses:
+    """Two interpreters with other hash seeds than this one's, each forking a child for every task."""
+
+    def __init__(self, count: int = 2) -> None:
+        self._servers = [self._server(seed) for seed in range(1, count + 1)]
+
+    def run(self, tasks: list[Task]) -> list[Found]:
+        """What each task found, in order.
+
+        Raises:
+            AssertionError: A child died or raised; carries its traceback and its task's seed.
+        """
+        shares = [range(n, len(tasks), len(self._servers)) for n in range(len(self._servers))]
+        found: dict[int, Found] = {}
+
+        def work(server: subprocess.Popen[bytes], share: range) -> None:
+            for number in share:
+                _send(server.stdin, tasks[number])
+                found[number] = _receive(server.stdout)
+
+        with ThreadPoolExecutor(len(self._servers)) as pool:
+            for done in [pool.submit(work, *pair) for pair in zip(self._servers, shares, strict=True)]:
+                done.result()
+        for number, task in enumerate(tasks):
+            assert isinstance(found[number], Found), f"{task.job}, {task.workers} workers, seed {task.seed}: {found[number]}"
+        return [found[number] for number in range(len(tasks))]
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.stdin.close()
+            server.wait(10)
+            server.stdout.close()
+
+    def _server(self, hash_seed: int) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(TESTS)}
+        return subprocess.Popen(
+            [sys.executable, "-c", "from simulation.fresh import serve; serve()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=TESTS
+        )
+
+
+def _send(stream: BinaryIO, value: Any) -> None:
+    data = pickle.dumps(value)
+    stream.write(struct.pack("<Q", len(data)) + data)
+    stream.flush()
+
+
+def _receive(stream: BinaryIO) -> Any:
+    head = stream.read(8)
+    return pickle.loads(stream.read(struct.unpack("<Q", head)[0])) if len(head) == 8 else None
+
+
+def carry_out(task: Task) -> Found:
+    """Restores and runs to the end, in this process."""
+    from simulation.checking import problems_of
+    from simulation.jobs import JOBS
+
+    from holdfast._assembly.explaining import explain
+    from holdfast._journal import read
+    from holdfast.testing.disk import SimulatedStorage, crash
+    from holdfast.testing.simulation import digest
+
+    chance = random.Random(task.seed)
+    due = {"never": lambda *_: False, "each": lambda *_: True, "random": lambda *_: chance.random() < 0.3}[task.snapshots]
+    disk = SimulatedStorage()
+    disk.begin_with(task.files)
+    before = list(read(disk))
+    simulation = JOBS[task.job](task.workers)
+    simulation.run(disk, snapshot_due=due)
+    if task.crash:
+        again = crash(disk, chance.randrange(len(disk.log) + 1), chance, chance.choice(["kill", "power"]))
+        return Found([], [], [], again.files())
+    after = list(read(disk))
+    problems = problems_of(disk)
+    if after[: len(before)] != before:
+        problems.append("what was on record before the restore has changed")
+    return Found(digest(disk), explain(disk), problems, {})
+
+
+def serve() -> None:
+    import numpy as np
+
+    import simulation.checking
+    import simulation.jobs  # noqa: F401 - imported once, for all children
+
+    stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
+    while (task := _receive(stdin)) is not None:
+        stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            random.seed(os.urandom(8))
+            np.random.seed(int.from_bytes(os.urandom(4), "big"))
+            try:
+                found: Any = carry_out(task)
+            except BaseException:
+                import traceback
+
+                found = traceback.format_exc()
+            _send(stdout, found)
+            os._exit(0)
+        os.waitpid(pid, 0)

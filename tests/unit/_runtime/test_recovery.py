@@ -1,0 +1,66 @@
+"""Taking an experiment over in each of the three ways, whatever the last driver left open."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from holdfast._assembly.explaining import explain
+from holdfast._core.policy import Resume
+from holdfast._projection.history import load_state
+from holdfast._runtime.recovery import sweep
+from holdfast.config import CheckpointConfig, RunConfig, TuneConfig
+from holdfast.space import uniform
+from holdfast.testing.disk import SimulatedStorage, crash
+from holdfast.testing.simulation import Simulation, digest
+
+
+def train(config, state=None):
+    for i in range(state["i"] + 1 if state else 0, 3):
+        yield {"score": config["x"] * i}, {"i": i}
+
+
+@pytest.fixture(scope="module")
+def simulation() -> Simulation:
+    keep = CheckpointConfig(num_to_keep=1)
+    run = RunConfig(name="simulated", verbose=0, checkpoint_config=keep)
+    return Simulation(train, {"x": uniform(0, 1)}, TuneConfig(num_samples=2, seed=1), run, workers=2)
+
+
+@pytest.fixture(scope="module")
+def killed(simulation: Simulation) -> list[SimulatedStorage]:
+    """The disk as left by a driver that was killed at each of its operations in turn."""
+    disk = simulation.begin()
+    born = len(disk.log)
+    simulation.run(disk)
+    return [crash(disk, at, random.Random(at), "kill") for at in range(born, len(disk.log))]
+
+
+@pytest.mark.parametrize("how", ["skip", "restart", "resume"])
+def test_it_ends_well_from_wherever_the_last_driver_was_killed(simulation: Simulation, killed: list[SimulatedStorage], how: str) -> None:
+    for at, left in enumerate(killed):
+        disk = crash(left, 0, random.Random(0), "kill")
+        assert simulation.run(disk, resume=Resume(unfinished=how)).reason == "finished", at
+        state = load_state(disk)
+        assert [trial.state for trial in state.trials.values()] == ["TERMINATED"] * 2, at
+        simulation.run(disk)  # and once more, with nothing to do
+        assert digest(disk)
+        assert explain(disk) == [], at
+
+
+def test_what_is_skipped_does_not_run_again(simulation: Simulation, killed: list[SimulatedStorage]) -> None:
+    disk = next(disk for disk in killed if len(load_state(disk).trials) == 2)
+    disk = crash(disk, 0, random.Random(0), "kill")
+    simulation.run(disk, resume=Resume(unfinished="skip"))
+    assert simulation.replies == []
+    assert [trial.last for trial in load_state(disk).trials.values()] == [None, None]
+
+
+def test_a_sweep_takes_what_no_record_names_and_nothing_else() -> None:
+    disk = SimulatedStorage()
+    for name in ("checkpoint_000001", "checkpoint_000002", "checkpoint_000003", ".staging-2-x", "model.pt"):
+        disk.put(f"trial/{name}/f", b"x")
+    removed = sweep(disk, "trial", {"checkpoint_000002"})
+    assert removed == ["trial/.staging-2-x", "trial/checkpoint_000001", "trial/checkpoint_000003"]
+    assert disk.names("trial") == ["checkpoint_000002", "model.pt"]
