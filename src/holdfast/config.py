@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import datetime
 import enum
+import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, Deprecated
 
 if TYPE_CHECKING:
     from holdfast.callback import Callback
@@ -37,6 +38,13 @@ class _Shown:
         return type(other) is type(self) and vars(other) == vars(self)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _whole(value: Any) -> int | None:
+    """The value as an int where it is a whole number (of NumPy too, `2.0` too), else None."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return operator.index(value) if hasattr(value, "__index__") else None
 
 
 class TuneConfig(_Shown):
@@ -77,29 +85,38 @@ class TuneConfig(_Shown):
         seed: int | None = None,
     ) -> None:
         if chdir_to_trial_dir != _DEPRECATED:
-            raise DeprecationWarning("TuneConfig(chdir_to_trial_dir=...) is gone: set the environment variable RAY_CHDIR_TO_TRIAL_DIR=0.")
+            raise Deprecated("TuneConfig(chdir_to_trial_dir=...) is gone: set the environment variable RAY_CHDIR_TO_TRIAL_DIR=0.")
         if mode not in (None, "min", "max"):
             raise ConfigError(f"TuneConfig(mode={mode!r}): mode is 'min' or 'max'.")
-        if num_samples != int(num_samples) or num_samples < -1 or num_samples == 0:
+        if metric is not None and not (isinstance(metric, str) and metric):
+            raise ConfigError(f"TuneConfig(metric={metric!r}): the name of one metric.")
+        samples = _whole(num_samples)
+        if samples is None or samples < -1 or samples == 0:
             raise ConfigError(f"TuneConfig(num_samples={num_samples!r}): a positive whole number, or -1 for no end.")
-        if max_concurrent_trials is not None and max_concurrent_trials < 0:
-            raise ConfigError(f"TuneConfig(max_concurrent_trials={max_concurrent_trials!r}): a positive number, or None for no bound.")
+        bound = None if max_concurrent_trials is None else _whole(max_concurrent_trials)
+        if max_concurrent_trials is not None and (bound is None or bound < 0):
+            raise ConfigError(
+                f"TuneConfig(max_concurrent_trials={max_concurrent_trials!r}): a whole number, or None for no bound."
+            )
+        drawn_from = None if seed is None else _whole(seed)
+        if seed is not None and (drawn_from is None or not -(2**63) <= drawn_from < 2**63):
+            raise ConfigError(f"TuneConfig(seed={seed!r}): a whole number of 64 bits, or None to have one drawn.")
         if isinstance(time_budget_s, datetime.timedelta):
             time_budget_s = time_budget_s.total_seconds()
-        if time_budget_s is not None and not time_budget_s > 0:
+        if time_budget_s is not None and not (isinstance(time_budget_s, (int, float)) and time_budget_s > 0):
             raise ConfigError(f"TuneConfig(time_budget_s={time_budget_s!r}): a positive number of seconds, or a timedelta.")
         self.mode = mode
         self.metric = metric
         self.search_alg = search_alg
         self.scheduler = scheduler
-        self.num_samples = int(num_samples)
-        self.max_concurrent_trials = max_concurrent_trials
+        self.num_samples = samples
+        self.max_concurrent_trials = bound
         self.time_budget_s = time_budget_s
-        self.reuse_actors = reuse_actors
+        self.reuse_actors = bool(reuse_actors)
         self.trial_name_creator = trial_name_creator
         self.trial_dirname_creator = trial_dirname_creator
         self.chdir_to_trial_dir = _DEPRECATED
-        self.seed = seed
+        self.seed = drawn_from
 
 
 class FailureConfig(_Shown):
@@ -114,13 +131,14 @@ class FailureConfig(_Shown):
     """
 
     def __init__(self, max_failures: int = 0, fail_fast: bool | Literal["raise"] = False) -> None:
-        if max_failures != int(max_failures) or max_failures < -1:
+        budget = _whole(max_failures)
+        if budget is None or budget < -1:
             raise ConfigError(f"FailureConfig(max_failures={max_failures!r}): 0, a positive whole number, or -1 for no bound.")
         if fail_fast not in (True, False, "raise"):
             raise ConfigError(f"FailureConfig(fail_fast={fail_fast!r}): True, False or 'raise'.")
         if fail_fast and max_failures:
             raise ConfigError("FailureConfig: fail_fast and max_failures exclude each other; give one of them.")
-        self.max_failures = int(max_failures)
+        self.max_failures = budget
         self.fail_fast = fail_fast
 
 
@@ -148,16 +166,22 @@ class CheckpointConfig(_Shown):
         checkpoint_frequency: int | None = 0,
         checkpoint_at_end: bool | None = None,
     ) -> None:
-        if num_to_keep is not None and num_to_keep <= 0:
+        keep = None if num_to_keep is None else _whole(num_to_keep)
+        if num_to_keep is not None and (keep is None or keep <= 0):
             raise ConfigError(f"CheckpointConfig(num_to_keep={num_to_keep!r}): a positive whole number, or None to keep all.")
         if checkpoint_score_order not in ("max", "min"):
             raise ConfigError(f"CheckpointConfig(checkpoint_score_order={checkpoint_score_order!r}): 'max' or 'min'.")
-        if checkpoint_frequency is None or checkpoint_frequency < 0:
+        if not (checkpoint_score_attribute is None or isinstance(checkpoint_score_attribute, str)):
+            raise ConfigError(
+                f"CheckpointConfig(checkpoint_score_attribute={checkpoint_score_attribute!r}): the name of a metric."
+            )
+        frequency = _whole(checkpoint_frequency)
+        if frequency is None or frequency < 0:
             raise ConfigError(f"CheckpointConfig(checkpoint_frequency={checkpoint_frequency!r}): 0 or a positive whole number.")
-        self.num_to_keep = num_to_keep
+        self.num_to_keep = keep
         self.checkpoint_score_attribute = checkpoint_score_attribute
         self.checkpoint_score_order = checkpoint_score_order
-        self.checkpoint_frequency = checkpoint_frequency
+        self.checkpoint_frequency = frequency
         self.checkpoint_at_end = checkpoint_at_end
 
 
@@ -205,7 +229,7 @@ class RunConfig(_Shown):
         durability: Literal["group", "strict"] = "group",
     ) -> None:
         if local_dir is not None:
-            raise DeprecationWarning("RunConfig(local_dir=...) is gone: use RunConfig(storage_path=...).")
+            raise Deprecated("RunConfig(local_dir=...) is gone: use RunConfig(storage_path=...).")
         for what, given in (
             ("storage_filesystem", storage_filesystem),
             ("sync_config", sync_config),

@@ -3,12 +3,14 @@
     TuneError
     ├── ConfigError (ValueError)              the user's: an argument that cannot be
     │   ├── SearchSpaceError                  a search space that is empty, misspelt or contradictory
+    │   ├── Deprecated (DeprecationWarning)   an argument that Ray Tune has given up
     │   ├── MetricMissing                     a row without the metric that something needs
     │   └── JobChanged                        a restore that asks for another job than the one submitted
     ├── NotSerializable (TypeError)           the user's: something that cannot be pickled
     ├── ReportRefused (ValueError)            the user's: a row too large, or not a dictionary
     ├── ExperimentExists (ValueError)         the user's: a name already taken
     ├── ExperimentNotFound (FileNotFoundError, ValueError)  the user's: nothing to restore at that path
+    ├── NotOnInstance (AttributeError)        the user's: `restore` asked of an instance
     ├── NotFitted (RuntimeError)              the user's: results asked for before fit
     ├── ExperimentBusy                        the world's: another driver is at work on the experiment
     ├── Fenced                                the world's: another driver has taken the experiment over
@@ -33,6 +35,7 @@ from typing import Any
 __all__ = [
     "ConfigError",
     "DefinitionError",
+    "Deprecated",
     "ExperimentBusy",
     "ExperimentExists",
     "ExperimentInterrupted",
@@ -45,6 +48,7 @@ __all__ = [
     "JournalTooNew",
     "MetricMissing",
     "NotFitted",
+    "NotOnInstance",
     "NotSerializable",
     "ReportRefused",
     "SearchSpaceError",
@@ -65,6 +69,10 @@ class ConfigError(TuneError, ValueError):
 
 class SearchSpaceError(ConfigError):
     """Raised when a search space is empty, misspelt or contradicts itself. Correct `param_space`."""
+
+
+class Deprecated(ConfigError, DeprecationWarning):
+    """Raised when an argument is given that Ray Tune has given up. The sentence names what takes its place."""
 
 
 class MetricMissing(ConfigError):
@@ -101,6 +109,10 @@ class ExperimentExists(TuneError, ValueError):
 
 class ExperimentNotFound(TuneError, FileNotFoundError, ValueError):
     """Raised when a path holds no experiment. Nothing was written."""
+
+
+class NotOnInstance(TuneError, AttributeError):
+    """Raised when `restore` is asked of a Tuner that has a job already. Call it on the class."""
 
 
 class NotFitted(TuneError, RuntimeError):

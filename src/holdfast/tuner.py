@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from holdfast.config import ResumeConfig, RunConfig, TuneConfig
-from holdfast.errors import ConfigError, ExperimentNotFound
+from holdfast.errors import ConfigError, ExperimentNotFound, NotOnInstance
 
 if TYPE_CHECKING:
     from holdfast._assembly.handle import Handle
@@ -71,7 +71,7 @@ class _OfTheClass:
 
     def __get__(self, instance: Tuner | None, owner: type[Tuner]) -> Callable[..., Tuner]:
         if instance is not None:
-            raise AttributeError("restore is called on the class: Tuner.restore(path, trainable).")
+            raise NotOnInstance("restore is called on the class: Tuner.restore(path, trainable).")
         return _restore
 
 

@@ -39,7 +39,7 @@ class Task:
         asha: Whether ASHA stops trials.
         unique: Whether each row holds a random word, so that a redone one differs from the first.
         family: Whether each trial starts a child that leaves its session and ignores what can be ignored.
-        padding, checkpoint_bytes: Bytes in each row, in each checkpoint.
+        padding, checkpoint_bytes, drawn_bytes: Bytes in each row, in each checkpoint, in an object in each config.
         max_failures, num_to_keep, takeover: As in the library.
         resume_errored: As in `Tuner.restore`.
     """
@@ -56,6 +56,7 @@ class Task:
     family: bool = False
     padding: int = 0
     checkpoint_bytes: int = 10
+    drawn_bytes: int = 0
     max_failures: int = 0
     num_to_keep: int | None = None
     takeover: bool = False
@@ -124,6 +125,13 @@ def train(config: dict[str, Any]) -> None:
         note(side, what="row", trial=trial, saves=saves, row=row)
 
 
+class Table:
+    """Something that must be pickled, as large as one likes and no two alike."""
+
+    def __init__(self, size: int, which: float) -> None:
+        self.data = repr(which) + "t" * size
+
+
 def tuner(task: Task) -> Any:
     """The task as a new experiment, or the one that is there."""
     import holdfast as tune
@@ -133,6 +141,8 @@ def tuner(task: Task) -> Any:
         return tune.Tuner.restore(task.path, train, takeover=task.takeover, resume_errored=task.resume_errored)
     copied = ("rows", "every", "pace_s", "unique", "family", "padding", "checkpoint_bytes")
     space = {"x": tune.uniform(0, 1), **{name: getattr(task, name) for name in copied}}
+    if task.drawn_bytes:
+        space["table"] = tune.sample_from(lambda config, size=task.drawn_bytes: Table(size, config["x"]))
     return tune.Tuner(
         train,
         param_space=space,
@@ -229,6 +239,10 @@ class DriverProcess:
         servers = [pid for guardian in guardians for pid in _children(guardian)]
         workers = [pid for server in servers for pid in _children(server)]
         return {"guardian": guardians[:1], "server": servers[:1], "worker": workers}
+
+
+Start = Callable[..., DriverProcess]
+"""Makes a `DriverProcess`, and ends what a failed test leaves of it: the fixture `start`."""
 
 
 def _children(pid: int) -> list[int]:

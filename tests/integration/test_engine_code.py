@@ -126,7 +126,9 @@ def test_the_server_has_one_thread_and_has_loaded_what_the_trainable_needs(open_
 
 def test_a_module_that_starts_threads_is_not_held_by_the_server(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "threaded_library.py").write_text("import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n")
+    (tmp_path / "site" / "threaded_library.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+    )
 
     def trainable(config: dict[str, Any]) -> dict[str, Any]:
         loaded = "threaded_library" in sys.modules
@@ -153,16 +155,17 @@ def test_chance_is_given_to_each_trial(open_stage: Opener) -> None:
         import importlib
         import random
 
-        name = "".join(["num", "py"])  # put together here, so that nothing loads it ahead
+        name = config["library"]  # a name that the code itself does not hold, so that nothing loads it ahead
         assert name not in sys.modules
         drawn = random.random()
         library = importlib.import_module(name)
-        return {"random": drawn, "".join(["num", "py"]): float(library.random.rand())}
+        return {"random": drawn, name: float(library.random.rand())}
 
     rows = []
     for trainable in (early, late):
         stage = open_stage(trainable)
-        orders = [make_order(0), make_order(1), make_order(0, attempt=2)]
+        config = {"library": "numpy"}
+        orders = [make_order(0, config), make_order(1, config), make_order(0, config, attempt=2)]
         for order in orders:
             assert stage.run(order)[0].failure is None
         drawn = [stage.metrics_of(order)[0] for order in orders]
@@ -204,7 +207,7 @@ def test_a_child_process_may_not_report(open_stage: Opener) -> None:
                 Path("forked").write_text(str(error))
             os._exit(0)
         os.waitpid(child, 0)
-        code = "import holdfast.session as s\ntry:\n  s.report({})\nexcept ValueError as error:\n  open('started', 'w').write(str(error))"
+        code = "import holdfast.session as s\ntry:\n  s.report({})\nexcept ValueError as e:\n  open('started', 'w').write(str(e))"
         subprocess.run([sys.executable, "-c", code], check=True)
         report({"from": "trial"})
 
@@ -260,7 +263,12 @@ def test_objects_in_the_config_come_from_the_definitions(open_stage: Opener, tmp
 
     config = {"kind": complex, "call": lambda x: x + 1, "pair": (1, b"x"), 3: np.float32(0.5)}
     order = make_order()
-    stage = open_stage(lambda config: {"sum": config["call"](config["kind"](1, 2)).real, "types": [type(config["pair"]).__name__, type(config[3]).__name__]})
+
+    def trainable(config: dict[Any, Any]) -> dict[str, Any]:
+        kinds = [type(config[key]).__name__ for key in ("pair", 3)]
+        return {"sum": config["call"](config["kind"](1, 2)).real, "types": kinds}
+
+    stage = open_stage(trainable)
     from msgspec.structs import replace
 
     stage.run(replace(order, config=values.encode(config, store)))
@@ -432,7 +440,7 @@ def test_a_full_disk_while_saving_ends_the_attempt_as_a_storage_failure(open_sta
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         try:
             report({"a": 1}, checkpoint=Checkpoint("work"))
-        except Exception:
+        except Exception:  # noqa: BLE001 - what a careless trial does
             report({"swallowed": 1})
 
     stage, order = open_stage(trainable), make_order()

@@ -191,6 +191,11 @@ def test_more_orders_than_the_server_has_room_for_wait_their_turn(open_stage: Op
     stage.until(lambda: all(stage.end_of(order) for order in orders))
 
 
+def poll_often(engine: LocalEngine) -> None:
+    for _ in range(100):
+        engine.poll(1.0)
+
+
 def test_a_server_that_cannot_start_is_an_error_that_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "msgspec.py").write_text("raise ImportError('no msgspec on this machine')")
@@ -199,7 +204,7 @@ def test_a_server_that_cannot_start_is_an_error_that_says_why(tmp_path: Path, mo
     engine.open(make_job(tmp_path, lambda config: 1, sys_path=[str(tmp_path / "broken"), *job.sys_path]))
     try:
         with pytest.raises(WorkerLost, match="no msgspec on this machine"):
-            engine.poll(30.0)
+            poll_often(engine)
     finally:
         engine.close()
 
@@ -224,6 +229,24 @@ def test_no_process_no_zombie_no_descriptor_is_left_after_close(tmp_path: Path) 
         cycle(number)
     assert census() == before
     assert before[1:] == ([], 0)
+
+
+def test_an_engine_works_off_the_main_thread(tmp_path: Path) -> None:
+    import threading
+
+    ends: list[AttemptEnded] = []
+
+    def drive() -> None:
+        stage = Stage(LocalEngine(cpus=1), make_job(tmp_path, lambda config: 1))
+        try:
+            ends.extend(stage.run(make_order(0)))
+        finally:
+            stage.engine.close()
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    thread.join()
+    assert [end.outcome for end in ends] == ["completed"]
 
 
 def test_two_engines_live_in_one_process(tmp_path: Path) -> None:
@@ -341,3 +364,32 @@ class TestReuse:
         stage.run(order)
         row = stage.metrics_of(order)[0]
         assert (alive(row["child"]), alive(row["pid"])) == (False, True)
+
+    def test_a_process_with_a_thread_left_over_is_not_used_again(self, open_stage: Opener) -> None:
+        def trainable(config: dict[str, Any]) -> dict[str, int]:
+            import threading
+
+            if config["leave"]:
+                threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+            return {"pid": os.getpid()}
+
+        stage = open_stage(trainable, reuse_workers=True)
+        orders = [make_order(index, {"leave": index == 0}) for index in range(3)]
+        assert [stage.run(order)[0].outcome for order in orders] == ["completed"] * 3
+        pids = [stage.metrics_of(order)[0]["pid"] for order in orders]
+        assert pids[0] != pids[1] == pids[2]
+
+    def test_an_answer_that_comes_twice_is_passed_over(self, open_stage: Opener) -> None:
+        def trainable(_: dict[str, Any]) -> None:
+            report({"pid": os.getpid()})
+            report({"pid": os.getpid()})
+
+        stage = open_stage(trainable, reuse_workers=True)
+        first, second = make_order(0), make_order(1)
+        stage.engine.start(first)
+        stage.until(lambda: len(stage.rows_of(first)) == 1)
+        stage.engine.reply(first.trial_id, 1, 1, "STOP")
+        stage.until(lambda: stage.end_of(first))
+        stage.run(second)
+        assert [len(stage.rows_of(order)) for order in (first, second)] == [2, 2]
+        assert stage.metrics_of(first) == stage.metrics_of(second)

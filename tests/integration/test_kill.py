@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from holdfast.testing.census import Census, processes_of
 from holdfast.testing.history import check_history
 from integration.drivers import (
     DriverProcess,
+    Start,
     Task,
     acknowledged,
     acknowledged_count,
@@ -24,22 +24,6 @@ from integration.drivers import (
     wait_until,
     wait_until_all_gone,
 )
-
-Start = Callable[..., DriverProcess]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts drivers, and ends those that a failed test has left."""
-    started: list[DriverProcess] = []
-
-    def begin(task: Task, faults: str = "") -> DriverProcess:
-        started.append(DriverProcess(task, faults))
-        return started[-1]
-
-    yield begin
-    for driver in started:
-        driver.close()
 
 
 @pytest.fixture

@@ -233,7 +233,9 @@ class World:
             attempt.index += 1
         score = self.rng.choice([None, float("nan"), 0.5, self.rng.random()])
         times = (0.0, 0.0, 0.0, 1, 0.0)
-        row = ResultReported(name, attempt.order.attempt, attempt.number, b"\x80", attempt.number, *times, saved=saved, score=score)
+        row = ResultReported(
+            name, attempt.order.attempt, attempt.number, b"\x80", attempt.number, *times, saved=saved, score=score
+        )
         self.add(row)
 
     def end(self, name: str, outcome: str, kind: str = "code") -> None:

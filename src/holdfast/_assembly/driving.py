@@ -133,7 +133,6 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
     try:
         engine.open(_job(storage, created, spec, choices, journal.epoch))
         driver = _assembled(journal, epoch)
-        driver.parts.callbacks.setup(spec.run_config.stop, created.policy.num_samples)
         take_over(driver, _epoch_started(journal, choices), storage, list(journal.cuts))
         try:
             driver.run(lambda: bool(signals.caught))
@@ -240,11 +239,12 @@ def minds(
         created.seed,
         created.trial_prefix,
         {} if own_space else constants(spec.param_space),
-        namer(created, state, spec.tune_config, definitions.load),
-        definitions.store,
+        namer(created, state, spec.tune_config, storage.root, definitions),
+        definitions,
         own_chance=searcher.own_chance and not (own_space and uses_user_functions(spec.param_space)),
     )
     callbacks = CallbackDesk(spec.run_config.callbacks, state, roll, definitions.store)
+    callbacks.setup(spec.run_config.stop, created.policy.num_samples)
     callbacks.remind(cut.memories if cut else [], cut.position if cut else -1)
     if cut is not None:
         desk.calls = cut.searcher_calls

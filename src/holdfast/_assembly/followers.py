@@ -18,7 +18,7 @@ from holdfast.logger.json import JsonLoggerCallback
 from holdfast.storage.base import Storage
 from holdfast.storage.local import LocalStorage
 
-__all__ = ["FilesFollower", "ScreenFollower", "screen_of", "files_of"]
+__all__ = ["FilesFollower", "ScreenFollower", "files_of", "screen_of"]
 
 
 class FilesFollower:

@@ -17,7 +17,7 @@ from holdfast._journal import exists
 from holdfast._projection.failures import revived
 from holdfast._projection.history import load_state
 from holdfast.config import ResumeConfig, RunConfig, TuneConfig
-from holdfast.errors import ExperimentExists, ExperimentInterrupted, InternalError, JobChanged, NotFitted
+from holdfast.errors import ExperimentBusy, ExperimentExists, ExperimentInterrupted, InternalError, JobChanged, NotFitted
 from holdfast.result import ResultGrid
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.local import LocalStorage
@@ -70,9 +70,14 @@ class Handle:
                 f"There is an experiment at {self.storage.root} already, and nothing is mixed into it. Go on with it: "
                 f"Tuner.restore({self.storage.root!r}, trainable).fit(); or give this one another name; or delete that directory."
             )
+        state = load_state(self.storage)
+        if state.created is None or state.created.experiment_id != created.experiment_id:
+            raise ExperimentExists(
+                f"Another Tuner was made for {self.storage.root} after this one, and its job took the place of this one's there. "
+                "Run that one, or give each its own name."
+            )
         spec = self._take_spec(created)
         self._fresh = False
-        state = load_state(self.storage)
         # A driver that crashed behind the last row owes the rest: dropped checkpoints, files, the end on record.
         done = state.epoch is not None and state.over and state.ended
         if done and not self._takes_up_again(state.trials.values()):
@@ -83,6 +88,8 @@ class Handle:
         choices = Choices(self._resume, self._trainable, changed, engine_named(self._engine), self._takeover)
         try:
             outcome = drive(self.storage, created, spec, choices)
+        except ExperimentBusy:
+            raise  # nothing ended: another driver is at work
         except Exception as error:
             self._tell(spec, f"{type(error).__name__} ended the experiment")
             raise

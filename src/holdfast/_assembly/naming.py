@@ -14,15 +14,18 @@ from holdfast._runtime.searching import Names
 from holdfast.config import TuneConfig
 from holdfast.errors import ConfigError
 from holdfast.search.naming import format_tag, safe_dirname
-from holdfast.trial import Load, Surroundings, Trial
+from holdfast.storage.definitions import Definitions
+from holdfast.trial import Surroundings, Trial
 
 __all__ = ["namer"]
 
+_OURS = frozenset({"definitions", "journal", "logs", "requests"})  # the experiment's own directories
+
 
 def namer(
-    created: ExperimentCreated, state: ExperimentState, tune: TuneConfig, load: Load
+    created: ExperimentCreated, state: ExperimentState, tune: TuneConfig, root: str, definitions: Definitions
 ) -> Callable[[int, str, dict[str, Any], dict[str, Any]], Names]:
-    """The function that names trials of this experiment."""
+    """The function that names trials of the experiment at `root`."""
 
     def name(index: int, trial_id: str, config: dict[str, Any], evaluated: dict[str, Any]) -> Names:
         tag = format_tag(index, evaluated)
@@ -30,18 +33,26 @@ def namer(
         date = time.strftime("%Y-%m-%d_%H-%M-%S")
         dirname = safe_dirname(shown, tag, date, settings.longest_identifier())
         if tune.trial_name_creator or tune.trial_dirname_creator:
-            trial = _new_trial(index, trial_id, config, tag, shown, dirname)
+            trial = _new_trial(index, trial_id, Names(tag, dirname, shown), config, evaluated)
             if tune.trial_name_creator:
                 shown = trial.name = str(tune.trial_name_creator(Trial(trial, around)))
             if tune.trial_dirname_creator:
                 dirname = _unique(_checked(str(tune.trial_dirname_creator(Trial(trial, around)))), state)
         return Names(tag, dirname, shown)
 
-    def _new_trial(index: int, trial_id: str, config: dict[str, Any], tag: str, shown: str, dirname: str) -> TrialState:
-        encoded = values.encode(config, lambda _: "")
-        return TrialState(trial_id=trial_id, index=index, name=shown, dirname=dirname, tag=tag, config=encoded, evaluated=b"\x80")
+    def _new_trial(index: int, trial_id: str, names: Names, config: dict[str, Any], evaluated: dict[str, Any]) -> TrialState:
+        return TrialState(
+            trial_id=trial_id,
+            index=index,
+            name=names.name,
+            dirname=names.dirname,
+            tag=names.tag,
+            config=values.encode(config, definitions.store),
+            evaluated=values.encode(evaluated, definitions.store),
+        )
 
-    around = Surroundings("", created.experiment_id, created.trainable_name, created.policy.request, load, lambda _: {})
+    request = created.policy.request
+    around = Surroundings(root, created.experiment_id, created.trainable_name, request, definitions.load, lambda _: {})
     return name
 
 
@@ -52,7 +63,7 @@ def _checked(dirname: str) -> str:
 
 
 def _unique(dirname: str, state: ExperimentState) -> str:
-    taken = {trial.dirname for trial in state.trials.values()}
+    taken = _OURS | {trial.dirname for trial in state.trials.values()}
     number, free = 0, dirname
     while free in taken:
         number += 1

@@ -48,12 +48,16 @@ def new_directory(storage_path: str | None, name: str | None, trainable_name: st
         StorageError: The directory cannot be created or written to.
     """
     parent = local_path(storage_path) if storage_path else settings.results_dir()
+    if name:
+        check_name(name)
     try:
         os.makedirs(parent, exist_ok=True)
-        path = _named(parent, check_name(name)) if name else _dated(parent, trainable_name)
+        path = _named(parent, name) if name else _dated(parent, trainable_name)
     except OSError as error:
         raise StorageError(
-            error.errno, f"no experiment can be put into {parent}: {error.strerror}. Give a storage_path that can be written to", parent
+            error.errno,
+            f"no experiment can be put into {parent}: {error.strerror}. Give a storage_path that can be written to",
+            parent,
         ) from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise StorageError(13, f"{path} cannot be written to. Give a storage_path that can be", path)
@@ -71,7 +75,11 @@ def experiment_at(path: str | os.PathLike[str], storage_filesystem: Any = None) 
     root = local_path(path)
     storage = LocalStorage(root)
     if not exists(storage):
-        near = [name for name in (sorted(os.listdir(root)) if os.path.isdir(root) else []) if exists(LocalStorage(os.path.join(root, name)))]
+        near = [
+            name
+            for name in (sorted(os.listdir(root)) if os.path.isdir(root) else [])
+            if exists(LocalStorage(os.path.join(root, name)))
+        ]
         hint = f" There are experiments below it: {near[:5]}." if near else ""
         raise ExperimentNotFound(
             f"{root} holds no experiment.{hint} Give the experiment's own directory, <storage_path>/<name>; `holdfast ls DIR` lists them."

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import platform
+import re
 import secrets
 import sys
 import time
@@ -34,7 +35,18 @@ from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.local import LocalStorage
 
-__all__ = ["Draft", "JobSpec", "Submitted", "drafted", "give_birth", "pickled", "same_job", "submit", "trainable_name", "versions"]
+__all__ = [
+    "Draft",
+    "JobSpec",
+    "Submitted",
+    "drafted",
+    "give_birth",
+    "pickled",
+    "same_job",
+    "submit",
+    "trainable_name",
+    "versions",
+]
 
 Trainable = Callable[..., Any]
 
@@ -136,7 +148,7 @@ def trainable_name(trainable: Any) -> str:
         )
     inner = getattr(trainable, "func", trainable)
     name = getattr(trainable, "_name", None) or getattr(inner, "__name__", None) or type(trainable).__name__
-    return "lambda" if name == "<lambda>" else str(name)
+    return "lambda" if name == "<lambda>" else re.sub(r"[^\w.+-]", "_", str(name))[:100].lstrip(".") or "trainable"
 
 
 def same_job(given: Any, stored: JobSpec, created: ExperimentCreated) -> JobSpec:
@@ -174,10 +186,33 @@ def pickled(what: str, value: Any) -> bytes:
         data: bytes = cloudpickle.dumps(value)
     except Exception as error:  # a user's object may raise anything while it is pickled
         raise NotSerializable(
-            f"{what} is non-serializable: it cannot be pickled ({type(error).__name__}: {error}). Locks, open files, "
-            "connections and generators cannot travel to another process: create them inside the trainable."
+            f"{what} is non-serializable: it cannot be pickled ({type(error).__name__}: {error}){_culprit(value)}. Locks, open "
+            "files, connections and generators cannot travel to another process: create them inside the trainable."
         ) from error
     return data
+
+
+def _culprit(value: Any) -> str:
+    """Which variable of a function, or attribute of an object, has no pickle; empty where that cannot be told."""
+    import inspect
+
+    import cloudpickle
+
+    inner = getattr(value, "func", value)
+    if inspect.isfunction(inner):
+        used = inspect.getclosurevars(inner)
+        parts = {
+            **{f"the global {key!r}": it for key, it in used.globals.items()},
+            **{f"the variable {key!r}": it for key, it in used.nonlocals.items()},
+        }
+    else:
+        parts = {f"its attribute {key!r}": it for key, it in getattr(value, "__dict__", {}).items()}
+    for what, part in parts.items():
+        try:
+            cloudpickle.dumps(part)
+        except Exception:  # as in `pickled`
+            return f"; {what} is the part that spoils it"
+    return ""
 
 
 def versions() -> dict[str, str]:
@@ -210,7 +245,9 @@ def _check_parts(spec: JobSpec) -> None:
     stop = run.stop
     many = isinstance(stop, (list, tuple)) and all(isinstance(part, Stopper) for part in stop)
     if not (stop is None or many or isinstance(stop, (Mapping, Stopper)) or callable(stop)):
-        raise ConfigError(f"RunConfig(stop={stop!r}): a dictionary of bounds, a function of (trial_id, result), a Stopper or a list of them.")
+        raise ConfigError(
+            f"RunConfig(stop={stop!r}): a dictionary of bounds, a function of (trial_id, result), a Stopper or a list of them."
+        )
     if isinstance(stop, Mapping):
         bad = {key: bound for key, bound in stop.items() if isinstance(bound, (str, bytes)) or bound is None}
         if bad:
@@ -230,7 +267,7 @@ def _pickled_spec(spec: JobSpec) -> bytes:
         return pickled("the job", stored)
     except NotSerializable:
         tune, run = spec.tune_config, stored.run_config
-        parts = {f"param_space[{key!r}]": value for key, value in spec.param_space.items()}
+        parts = {f"param_space[{key!r}]": value for key, value in values.flatten(spec.param_space).items()}
         parts |= {f"TuneConfig.{key}": value for key, value in vars(tune).items()}
         parts |= {f"RunConfig.callbacks[{n}] ({type(c).__name__})": c for n, c in enumerate(run.callbacks)}
         parts |= {f"RunConfig.{key}": value for key, value in vars(run).items()}
@@ -258,6 +295,8 @@ def _policy(spec: JobSpec, seed: int) -> Policy:
         score_attribute=checkpoints.checkpoint_score_attribute or "",
         score_order=checkpoints.checkpoint_score_order or "max",
         reuse_workers=tune.reuse_actors,
+        metric=tune.metric or "",
+        mode=tune.mode or "",
     )
 
 

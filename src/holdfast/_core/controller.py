@@ -82,6 +82,30 @@ class Controller(msgspec.Struct):
         epoch = self.state.epoch
         return 0 if epoch is None else admission.capacity(epoch.resources, self.state.policy)
 
+    def first(self, indices: set[int]) -> TrialState | None:
+        """The earliest trial of those that has no attempt on its way yet."""
+        by_index, running = self.state.by_index, self.running
+        index = min((i for i in indices if by_index[i] not in running), default=None)
+        return None if index is None else self.state.at(index)
+
+    def wants_another(self) -> bool:
+        """Whether the searcher is to be asked now: it may have more, it has heard something new, and too few trials wait."""
+        if self.asking or not self.heard_since or not self.more_to_come():
+            return False
+        by_index, running = self.state.by_index, self.running
+        return sum(by_index[i] not in running for i in self.state.waiting) < self.state.policy.ahead
+
+    def more_to_come(self) -> bool:
+        """Whether the searcher may still give a trial that has not run yet; those go before paused ones."""
+        limit = self.state.policy.num_samples
+        if self.state.exhausted or self.state.stopping or 0 <= limit <= len(self.state.trials):
+            return False
+        return self.heard_since or bool(self.running)
+
+    def nothing_left(self) -> bool:
+        """Whether all is run, or the searcher has nothing to give and nothing is left that could change its mind."""
+        return self.state.over or not (self.state.unfinished or self.heard_since or self.asking)
+
 
 class _Turn:
     """The handling of one record: collects its commands and numbers its orders."""
@@ -124,7 +148,7 @@ class _Turn:
                 self._order(WakeAt(self._next_id(), event.policy.time_budget_s))
         elif isinstance(event, EpochStarted):
             self.it.ending = False
-            self._forget_moot()
+            _forget_moot(self.it)
         elif isinstance(event, (TrialSuggested, NothingSuggested)):
             self.it.open_orders.pop(event.order, None)
             self.it.asking = ""
@@ -143,18 +167,6 @@ class _Turn:
         if self.state.epoch is not None and not self.state.ended:
             self._fill()
 
-    def _forget_moot(self) -> None:
-        """Drops what the last driver left open about rows and checkpoints that a new one has just skipped or begun anew."""
-        for trial_id, order in list(self.it.deciding.items()):
-            if self.state.trial(trial_id).state != RUNNING:
-                del self.it.deciding[trial_id]
-                self.it.open_orders.pop(order)
-        for open_order in list(self.it.open_orders.values()):
-            if isinstance(open_order, DropCheckpoint):
-                kept = self.state.trial(open_order.trial_id).kept
-                if all(one.saved.index != open_order.index for one in kept):
-                    self.it.open_orders.pop(open_order.order)
-
     def _on_attempt_over(self, event: AttemptEnded | AttemptLost) -> None:
         order = self.it.running.pop(event.trial_id, "")
         self.it.open_orders.pop(order, None)
@@ -170,42 +182,20 @@ class _Turn:
         it = self.it
         if it.ending:
             return
-        if self.state.over or self._stuck():
+        if it.nothing_left():
             if not it.running:
                 self._end("finished")
             return
         free = it.capacity() - len(it.running)
-        while free > 0 and (trial := self._first(self.state.waiting)):
+        while free > 0 and (trial := it.first(self.state.waiting)):
             self._start(trial)
             free -= 1
-        while free > 0 and not self._more_to_come() and (trial := self._first(self.state.paused)):
+        while free > 0 and not it.more_to_come() and (trial := it.first(self.state.paused)):
             self._start(trial)
             free -= 1
-        if self._more_to_come() and it.heard_since and not it.asking and self._idle() < self.state.policy.ahead:
+        if it.wants_another():
             it.asking = self._next_id()
             self._order(AskSearcher(it.asking, len(self.state.trials)))
-
-    def _first(self, indices: set[int]) -> TrialState | None:
-        """The earliest trial of those that has no attempt on its way yet."""
-        by_index, running = self.state.by_index, self.it.running
-        index = min((i for i in indices if by_index[i] not in running), default=None)
-        return None if index is None else self.state.at(index)
-
-    def _idle(self) -> int:
-        """How many trials wait for a place."""
-        by_index, running = self.state.by_index, self.it.running
-        return sum(by_index[i] not in running for i in self.state.waiting)
-
-    def _more_to_come(self) -> bool:
-        """Whether the searcher may still give a trial that has not run yet; those go before paused ones."""
-        limit = self.state.policy.num_samples
-        if self.state.exhausted or self.state.stopping or 0 <= limit <= len(self.state.trials):
-            return False
-        return self.it.heard_since or bool(self.it.running)
-
-    def _stuck(self) -> bool:
-        """Whether the searcher has nothing to give and nothing is left that could change its mind."""
-        return not (self.state.unfinished or self.it.heard_since or self.it.asking)
 
     def _start(self, trial: TrialState) -> None:
         point = trial.resume_point()
@@ -251,3 +241,16 @@ class _Turn:
 
     def _next_id(self) -> str:
         return order_id(self.record.epoch, self.record.position, len(self.commands))
+
+
+def _forget_moot(controller: Controller) -> None:
+    """Drops what the last driver left open about rows and checkpoints that a new one has just skipped or begun anew."""
+    for trial_id, order in list(controller.deciding.items()):
+        if controller.state.trial(trial_id).state != RUNNING:
+            del controller.deciding[trial_id]
+            controller.open_orders.pop(order)
+    for left in list(controller.open_orders.values()):
+        if isinstance(left, DropCheckpoint):
+            kept = controller.state.trial(left.trial_id).kept
+            if all(one.saved.index != left.index for one in kept):
+                controller.open_orders.pop(left.order)

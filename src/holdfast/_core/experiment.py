@@ -30,7 +30,7 @@ from holdfast._core.events import (
     unexpected,
 )
 from holdfast._core.policy import Policy
-from holdfast._core.trial import ERROR, FINAL, PAUSED, PENDING, TERMINATED, Kept, TrialState
+from holdfast._core.trial import ERROR, FINAL, PAUSED, PENDING, TERMINATED, TrialState
 from holdfast.errors import InternalError
 
 __all__ = ["ExperimentState"]
@@ -77,7 +77,9 @@ class ExperimentState(msgspec.Struct):
     @property
     def policy(self) -> Policy:
         """The job's rules."""
-        return self._birth().policy
+        if self.created is None:
+            raise InternalError("no birth record was folded")
+        return self.created.policy
 
     @property
     def over(self) -> bool:
@@ -175,13 +177,7 @@ class ExperimentState(msgspec.Struct):
                 trial.stopped_by = ""
             self._move(trial, "resumed")
         elif how == "restart":
-            trial.branch += 1
-            trial.dirname = f"{trial.dirname.partition('_restart')[0]}_restart{trial.branch}"
-            trial.number = trial.mark = trial.failures = trial.next_index = 0
-            trial.kept = []
-            trial.last = trial.current = trial.failure = None
-            trial.changes = b""
-            trial.stopped_by = ""
+            trial.branch_off()
             self._move(trial, "restarted")
         else:
             trial.mark = max(trial.mark, trial.number)  # a row that waited for a decision stands without one
@@ -210,13 +206,8 @@ class ExperimentState(msgspec.Struct):
     def _attempted(self, event: AttemptStarted | AttemptEnded | AttemptLost, wall: float) -> None:
         trial = self.trial(event.trial_id)
         if isinstance(event, AttemptStarted):
-            point = trial.resume_point()
             self._move(trial, "started")
-            trial.attempt = event.attempt
-            trial.number = point.number if point else 0
-            trial.current = None
-            trial.began = wall
-            trial.host, trial.ip, trial.pid = event.host, event.ip, event.pid
+            trial.begin(event, wall)
             return
         trial.attempt = event.attempt
         if isinstance(event, AttemptLost):
@@ -226,7 +217,11 @@ class ExperimentState(msgspec.Struct):
             trial.next_index += 1
             self._failed(trial, event)
         else:
-            self._ended_well(trial, event.outcome)
+            if event.outcome == "completed" and trial.number < trial.mark:
+                trial.end_early()
+            self._move(trial, event.outcome)
+            if trial.state == TERMINATED:
+                trial.failure = trial.current = None
         if self.stopping and trial.state in (PENDING, PAUSED):
             self._move(trial, "cancelled")
 
@@ -239,32 +234,12 @@ class ExperimentState(msgspec.Struct):
             trial.failures += retry.counts(failure)
         self._move(trial, "failed" if retry.allowed(trial, failure, self.policy) else "failed_for_good")
 
-    def _ended_well(self, trial: TrialState, outcome: str) -> None:
-        if outcome == "completed" and trial.number < trial.mark:
-            # A redo that returned earlier than the first time: the trial ends where the redo ended.
-            trial.mark = trial.number
-            if trial.current is not None:
-                trial.last, trial.changes = trial.current, b""
-        self._move(trial, outcome)
-        if trial.state == TERMINATED:
-            trial.failure = None
-            trial.current = None
-
     def _reported(self, event: ResultReported) -> None:
         trial = self.trial(event.trial_id)
         if event.number != trial.number + 1:
             raise InternalError(f"row {event.number} of {event.trial_id} came after row {trial.number}")
         self._move(trial, "reported")
-        trial.number = event.number
-        trial.current = event
-        if trial.last is None or event.number >= trial.last.number:
-            if trial.last is None or event.number > trial.last.number:
-                trial.changes = b""
-            trial.last = event
-        saved = event.saved
-        if saved is not None:
-            trial.kept.append(Kept(saved, event.number, event.iteration, event.time_total_s, event.score))
-            trial.next_index = saved.index + 1
+        trial.take(event)
 
     def _decided(self, event: DecisionMade) -> None:
         trial = self.trial(event.trial_id)
@@ -298,8 +273,3 @@ class ExperimentState(msgspec.Struct):
             self.waiting.add(trial.index)
         elif after == PAUSED:
             self.paused.add(trial.index)
-
-    def _birth(self) -> ExperimentCreated:
-        if self.created is None:
-            raise InternalError("no birth record was folded")
-        return self.created

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
-from holdfast._core.events import Failure, ResultReported, Saved
+from holdfast._core.events import AttemptStarted, Failure, ResultReported, Saved
 from holdfast.errors import IllegalTransition
 
 __all__ = [
@@ -199,6 +199,43 @@ class TrialState(msgspec.Struct, gc=False):
     def resume_point(self) -> Kept | None:
         """The checkpoint that the next attempt begins from."""
         return self.kept[-1] if self.kept else None
+
+    def begin(self, event: AttemptStarted, wall: float) -> None:
+        """A worker runs an attempt, from the resume point on."""
+        point = self.resume_point()
+        self.attempt = event.attempt
+        self.number = point.number if point else 0
+        self.current = None
+        self.began = wall
+        self.host, self.ip, self.pid = event.host, event.ip, event.pid
+
+    def take(self, row: ResultReported) -> None:
+        """The trial reported a row; a redone one takes the place of the first, whose changes by callbacks stay."""
+        self.number = row.number
+        self.current = row
+        if self.last is None or row.number >= self.last.number:
+            if self.last is None or row.number > self.last.number:
+                self.changes = b""
+            self.last = row
+        if row.saved is not None:
+            self.kept.append(Kept(row.saved, row.number, row.iteration, row.time_total_s, row.score))
+            self.next_index = row.saved.index + 1
+
+    def end_early(self) -> None:
+        """A redo returned earlier than the first time: the trial ends where the redo ended."""
+        self.mark = self.number
+        if self.current is not None:
+            self.last, self.changes = self.current, b""
+
+    def branch_off(self) -> None:
+        """The trial begins anew: a new directory, no checkpoint, a new history."""
+        self.branch += 1
+        self.dirname = f"{self.dirname.partition('_restart')[0]}_restart{self.branch}"
+        self.number = self.mark = self.failures = self.next_index = 0
+        self.kept = []
+        self.last = self.current = self.failure = None
+        self.changes = b""
+        self.stopped_by = ""
 
     def move(self, signal: str) -> None:
         """Goes to the next state, or raises `IllegalTransition` and changes nothing."""

@@ -16,7 +16,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 __all__ = ["HEADER_SIZE", "MAGIC", "VERSION", "BadHeader", "Frames", "Header", "Scan", "TooNew"]
 
@@ -43,8 +44,7 @@ class TooNew(Exception):
     """The header is sound and of a version that this code does not know."""
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """The first bytes of a segment.
 
     Attributes:
@@ -101,8 +101,7 @@ class Header:
         return cls(experiment.hex(), epoch, segment, first, salt)
 
 
-@dataclass(frozen=True)
-class Scan:
+class Scan(msgspec.Struct, frozen=True):
     """How far bytes read.
 
     Attributes:

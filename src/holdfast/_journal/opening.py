@@ -6,7 +6,7 @@ with the journal once it is open.
 
 from __future__ import annotations
 
-import secrets
+import os
 import weakref
 
 from holdfast import faults
@@ -32,7 +32,7 @@ def create(storage: Storage, created: ExperimentCreated, wall: float) -> bool:
     Returns:
         False where something is there already; nothing was changed then.
     """
-    return storage.put_if_absent(layout.BIRTH, birth_bytes(created, wall, secrets.randbits(32)))
+    return storage.put_if_absent(layout.BIRTH, birth_bytes(created, wall, int.from_bytes(os.urandom(4), "little")))
 
 
 def open_journal(
@@ -90,7 +90,7 @@ def _claim(ledger: Ledger, owner: Owner, clock: Clock, *, takeover: bool) -> int
             if not takeover and not _let_go_here(ledger.storage.root, last, claimed_by, owner):
                 wait_politely(ledger.storage, last, claimed_by, clock)
             _refuse_damage(ledger, last)
-        if ledger.newest() == last and ledger.make_claim(last + 1, owner, secrets.token_hex(16)):
+        if ledger.newest() == last and ledger.make_claim(last + 1, owner, os.urandom(16).hex()):
             return last + 1
 
 

@@ -7,7 +7,8 @@ before it is corruption). It refuses to know the order of epochs, and it writes 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+import msgspec
 
 from holdfast._journal import layout
 from holdfast._journal.frame import HEADER_SIZE, BadHeader, Frames, Header, TooNew
@@ -17,8 +18,7 @@ from holdfast.errors import JournalError
 __all__ = ["LiveTail", "Part", "header_of", "live_parts", "read_tail", "sealed_parts"]
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """Records in order that stand in one file.
 
     Attributes:
@@ -39,8 +39,7 @@ class Part:
         return self.first + len(self.records)
 
 
-@dataclass(frozen=True)
-class LiveTail:
+class LiveTail(msgspec.Struct, frozen=True):
     """The last segment of an epoch that has no seal, judged.
 
     Attributes:

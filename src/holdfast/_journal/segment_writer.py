@@ -6,7 +6,7 @@ Knows one file of one epoch. It refuses to know claims and seals, and never read
 
 from __future__ import annotations
 
-import secrets
+import os
 
 from holdfast import faults
 from holdfast._journal import layout
@@ -39,7 +39,7 @@ class SegmentWriter:
         self.path = layout.segment_path(epoch, number)
         self.number = number
         self.first = first
-        self.salt = secrets.randbits(32)
+        self.salt = int.from_bytes(os.urandom(4), "little")
         self.frames = Frames(self.salt)
         self._file = storage.create_append(self.path)
         self.written = (0, first - 1)

@@ -5,7 +5,7 @@ Knows every file of a journal. It refuses to mend anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from holdfast._journal import layout
 from holdfast._journal.ledger import Ledger
@@ -18,8 +18,7 @@ from holdfast.storage.base import Storage
 __all__ = ["Problem", "verify"]
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """Something that does not read.
 
     Attributes:

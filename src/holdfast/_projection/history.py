@@ -31,7 +31,7 @@ from holdfast._core.events import (
     TrialSuggested,
 )
 from holdfast._core.experiment import ExperimentState
-from holdfast._core.trial import TrialState
+from holdfast._core.trial import TERMINATED, TrialState
 from holdfast._projection.rows import Origin, Place, full_row
 from holdfast.storage.base import Storage
 from holdfast.values import decode
@@ -51,6 +51,7 @@ class Attempt(msgspec.Struct, gc=False):
         cause: Why it was lost.
         failure: Why it failed.
         first, last: Numbers of its rows; 0 where it reported none.
+        well: Whether the trial is none the worse for it: it ended as it should, or failed only when told to stop.
     """
 
     number: int
@@ -65,6 +66,7 @@ class Attempt(msgspec.Struct, gc=False):
     failure: Failure | None = None
     first: int = 0
     last: int = 0
+    well: bool = False
 
 
 class Superseded(msgspec.Struct, frozen=True, gc=False):
@@ -226,6 +228,7 @@ class History:
             attempt.outcome, attempt.cause = "lost", event.cause
             return
         attempt.outcome, attempt.failure = event.outcome, event.failure
+        attempt.well = event.failure is None or state.trial(event.trial_id).state == TERMINATED
         if event.outcome == "completed":
             history.cut(state.trial(event.trial_id).number)
 

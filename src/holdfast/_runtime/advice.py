@@ -157,14 +157,12 @@ class Advice:
             flat = values.flatten(full)
             if self._reached(flat):
                 action, by = "STOP", "stop"
-            elif plugins.stopper is not None and self._stopper(plugins.stopper, row, full):
+            elif plugins.stopper is not None and self._stopper(plugins.stopper, "stopper", row, full):
                 action, by = "STOP", "stopper"
             else:
                 action = self._scheduler("on_trial_result", row.trial_id, flat, number=row.number)
-        if plugins.stopper is not None and not state.stopping:
-            stop_all = bool(plugins.stopper.stop_all())
-            if stop_all:
-                action, by = "STOP", "stopper"
+        if plugins.stopper is not None and not state.stopping and self._stopper(plugins.stopper, "stop_all", row):
+            action, by, stop_all = "STOP", "stopper", True
         return Judgement(row.trial_id, row.number, position, action, by, stop_all)
 
     def _reached(self, flat: dict[str, Any]) -> bool:
@@ -179,11 +177,12 @@ class Advice:
                 return True
         return False
 
-    def _stopper(self, stopper: Stopper, row: ResultReported, full: dict[str, Any]) -> bool:
+    def _stopper(self, stopper: Stopper, who: str, row: ResultReported, *full: dict[str, Any]) -> bool:
+        """Asks the stopper about a row, or without the row's content about the whole experiment."""
         stopper.now(self._state.time)
-        chance = contextlib.nullcontext() if stopper.own_chance else self._chance("stopper", row.trial_id, row.number)
+        chance = contextlib.nullcontext() if stopper.own_chance else self._chance(who, row.trial_id, row.number)
         with chance:
-            return bool(stopper(row.trial_id, full))
+            return bool(stopper(row.trial_id, *full) if full else stopper.stop_all())
 
     def _scheduler(self, method: str, trial_id: str, *result: dict[str, Any], number: int = 0) -> str:
         """Calls the scheduler; the answer of `on_trial_result` as one of CONTINUE, PAUSE and STOP."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from holdfast import values
-from holdfast._core.events import AttemptEnded, AttemptStarted, DecisionMade, Record, ResultReported
+from holdfast._core.events import AttemptEnded, AttemptStarted, DecisionMade, EpochEnded, Record, ResultReported
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.trial import ERROR, TERMINATED
 from holdfast._runtime.advice import Judgement
@@ -64,9 +64,11 @@ class CallbackDesk:
         """Hears a record of an older driver: told again to callbacks that have a memory, kept for `catch_up` to the others."""
         if not self.callbacks:
             return
-        if self._tail and self._tail[-1].time != record.time:
-            self._tail.clear()
-        self._tail.append(record)
+        ended = record.event if isinstance(record.event, EpochEnded) else None
+        if ended is None or ended.reason != "error":  # after an error, which may be a callback's own, not all have been told
+            if self._tail and self._tail[-1].time != record.time:
+                self._tail.clear()
+            self._tail.append(record)
         again = [callback for n, callback in enumerate(self.callbacks) if self._since.get(n, record.position) < record.position]
         self._tell(again, record, repeated=True, rows=True)
 

@@ -27,6 +27,7 @@ from holdfast._core.commands import (
 )
 from holdfast._core.controller import Controller
 from holdfast._core.events import (
+    AttemptEnded,
     CheckpointDeleted,
     CheckpointDropped,
     DecisionMade,
@@ -96,6 +97,7 @@ class Driver:
         self._outbox: list[Command] = []
         self._timers: dict[str, float] = {}
         self._deletions: list[tuple[int, DeleteCheckpoint]] = []
+        self._unnamed: list[str] = []
 
     def now(self) -> float:
         """Experiment time: seconds that drivers have been in charge."""
@@ -205,6 +207,11 @@ class Driver:
     def _take(self, record: Record, answers: list[Event]) -> None:
         commands = self.controller.handle(record)
         parts = self.parts
+        if isinstance(record.event, AttemptEnded) and record.event.outcome == "failed":
+            # Its worker may have completed a checkpoint and died before it could send the row. The record above passes
+            # that index over for ever, so what stands under it is nobody's, even when another driver is in charge by now.
+            trial = self.state.trial(record.event.trial_id)
+            self._unnamed.append(f"{trial.dirname}/{checkpoint_name(trial.next_index - 1)}")
         parts.advice.hear(record)
         parts.callbacks.hear(record)
         for follower in parts.followers:
@@ -221,6 +228,8 @@ class Driver:
                 self._outbox.append(command)
 
     def _carry_out(self) -> None:
+        while self._unnamed:
+            self.parts.storage.delete(self._unnamed.pop())
         if not self._outbox:
             return
         reach("before_dispatch")

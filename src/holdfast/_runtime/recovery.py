@@ -92,6 +92,7 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
     driver.record(list(foreseen))
     lost: list[Event] = []
     dropped: list[Event] = []
+    parts.journal.sync()  # what was just decided may have dropped a checkpoint that the sweep below will not find named
     for order in left.orders:
         if isinstance(order, StartAttempt):
             _sweep_trial(storage, driver, order)

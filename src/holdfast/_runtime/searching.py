@@ -13,16 +13,17 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from holdfast import values
 from holdfast._core.commands import AskSearcher
 from holdfast._core.events import NothingSuggested, TrialSuggested
 from holdfast._core.ids import trial_id
 from holdfast._runtime.chance import given_chance
+from holdfast.errors import ConfigError
 from holdfast.search.base import Searcher
 
-__all__ = ["Answer", "Names", "SearcherDesk"]
+__all__ = ["Answer", "Keeper", "Names", "SearcherDesk"]
 
 Answer = TrialSuggested | NothingSuggested
 
@@ -35,6 +36,16 @@ class Names(NamedTuple):
     name: str
 
 
+class Keeper(Protocol):
+    """Keeps pickles by the sha256 of their bytes; `Definitions` is one."""
+
+    def store(self, pickled: bytes) -> str:
+        """Keeps a pickle and returns its sha256."""
+
+    def load(self, sha: str) -> object:
+        """The object of a pickle that was kept."""
+
+
 class SearcherDesk:
     """Puts questions to the searcher and tells it what happened.
 
@@ -45,7 +56,7 @@ class SearcherDesk:
         constants: The part of `param_space` that a suggestion is merged into; empty where the searcher resolves the
             whole space itself.
         name: Gives (index, trial id, config, evaluated) its names.
-        store: Keeps a pickle and returns its sha256.
+        keeper: Where the pickles of objects in configurations are kept.
         own_chance: Whether all chance in its answers comes from generators of its own.
     """
 
@@ -56,7 +67,7 @@ class SearcherDesk:
         prefix: str,
         constants: dict[str, Any],
         name: Callable[[int, str, dict[str, Any], dict[str, Any]], Names],
-        store: values.Store,
+        keeper: Keeper,
         *,
         own_chance: bool,
     ) -> None:
@@ -66,9 +77,9 @@ class SearcherDesk:
         self._prefix = prefix
         self._constants = constants
         self._name = name
-        self._store = store
+        self._keeper = keeper
         self._own_chance = own_chance
-        self._busy = False
+        self._given = self._done = 0  # each written by one thread only
         self._thread: threading.Thread | None = None
         self._mail: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
         self._ready: deque[Answer | BaseException] = deque()
@@ -85,7 +96,7 @@ class SearcherDesk:
     @property
     def resting(self) -> bool:
         """Whether nothing is being thought and nothing waits to be heard: the moment for a snapshot."""
-        return self._thread is None or (self._mail.empty() and not self._ready and not self._busy)
+        return self._thread is None or (self._given == self._done and not self._ready)
 
     def tell(self, method: str, *arguments: Any, **named: Any) -> None:
         """Has the searcher hear something: the name of its method and the arguments."""
@@ -153,16 +164,16 @@ class SearcherDesk:
         if self._thread is None:
             what()
         else:
+            self._given += 1
             self._mail.put(what)
 
     def _work(self) -> None:
         while (what := self._mail.get()) is not None:
-            self._busy = True
             try:
                 what()
             except BaseException as error:  # noqa: BLE001 - a searcher's own error leaves fit() as itself
                 self._ready.append(error)
-            self._busy = False
+            self._done += 1
             self._wake()
 
     def _call(self, number: int, method: str, *arguments: Any, **named: Any) -> Any:
@@ -175,6 +186,10 @@ class SearcherDesk:
         suggestion = self._call(number, "suggest", new)
         if suggestion is None or suggestion == Searcher.FINISHED:
             return NothingSuggested(order.order, heard, finished=suggestion is not None)
+        if not isinstance(suggestion, dict):
+            raise ConfigError(
+                f"{type(self.searcher).__name__}.suggest answered {suggestion!r}; it must be a dictionary, None or Searcher.FINISHED."
+            )
         resolved = getattr(self.searcher, "last_evaluated", None)
         evaluated = values.flatten(suggestion) if resolved is None else resolved
         config = _merged(self._constants, suggestion) if self._constants else suggestion
@@ -183,8 +198,8 @@ class SearcherDesk:
             order=order.order,
             heard=heard,
             trial_id=new,
-            config=values.encode(config, self._store),
-            evaluated=values.encode(evaluated, self._store),
+            config=values.encode(config, self._keeper.store),
+            evaluated=values.encode(evaluated, self._keeper.store),
             tag=names.tag,
             dirname=names.dirname,
             name=names.name,
@@ -193,7 +208,7 @@ class SearcherDesk:
     def _adopt(self, recorded: TrialSuggested) -> None:
         adopt = getattr(self.searcher, "adopt", None)
         if adopt is not None:
-            adopt(recorded.trial_id, values.decode(recorded.config, None))
+            adopt(recorded.trial_id, values.decode(recorded.config, self._keeper.load))
 
 
 def _merged(constants: dict[str, Any], suggestion: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,8 @@ class Signals:
         if threading.current_thread() is threading.main_thread():
             wanted = [signal.SIGTERM] + ([signal.SIGINT] if settings.sigint_handler() else [])
             for number in wanted:
-                self._before[number] = signal.signal(number, self._note)
+                before = signal.signal(number, self._note)
+                self._before[number] = signal.SIG_DFL if before is None else before  # None: set by C code, and not ours to see
         return self
 
     def __exit__(

@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from typing import Any
 
 import cloudpickle
@@ -75,6 +76,13 @@ class SocketChannel:
             if isinstance(message, Answer) and message.number == row.number and message.attempt == row.attempt:
                 return message.action
 
+    def next_order(self) -> StartAttempt | None:
+        """The next attempt to run; None when there is none to come. Answers that nobody waits for any more are passed over."""
+        while (message := self.receive()) is not None:
+            if isinstance(message, StartAttempt):
+                return message
+        return None
+
     def receive(self) -> ToWorker | None:
         """The next message; None when the driver has closed its end."""
         while not self._received:
@@ -95,11 +103,12 @@ def work(connection: socket.socket, place: Workplace) -> None:
         os.setpgid(0, 0)
     channel, surroundings = SocketChannel(connection), Surroundings(place)
     while True:
-        order = channel.receive()
-        if not isinstance(order, StartAttempt):
+        order = channel.next_order()
+        if order is None:
             break
         ended = _attempt(order, channel, surroundings, place)
-        if not place.reuse_workers or ended.outcome == "failed":
+        # A thread that an attempt left running could report in the name of the next one: such a process is not used again.
+        if not place.reuse_workers or ended.outcome == "failed" or threading.active_count() > 1:
             _run_exit_handlers()
             _finish(ended, channel, surroundings)
             os._exit(CLEAN_EXIT)

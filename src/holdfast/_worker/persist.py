@@ -51,6 +51,7 @@ def save(source: str, trial_dir: str, index: int, staging: str) -> Saved:
         faults.reach("before_checkpoint_rename")
         os.rename(aside, os.path.join(trial_dir, checkpoint_name(index)))
         sync_directory(trial_dir)
+        sync_directory(os.path.dirname(trial_dir))  # the trial's directory may be as new as the checkpoint
         faults.reach("after_checkpoint_rename")
     except OSError as error:
         remove_staging(trial_dir, staging)

@@ -146,13 +146,17 @@ def _verdict(damaged: bool, unexplained: list[str], explain: bool) -> str:
     return "sound, and explains itself" if explain else "sound"
 
 
-def _repair(path: str, takeover: bool, as_json: bool) -> None:
+@holdfast.command()
+@click.argument("path")
+@click.option("--takeover", is_flag=True, help="Do not wait for a driver that may still be at work.")
+@_as_json
+def repair(path: str, takeover: bool, as_json: bool) -> None:
     """Mend the experiment at PATH: sweep what no record names, compact the journal, write the trials' files anew."""
-    from importlib import import_module
+    from holdfast._assembly import repairing
 
     storage = experiment_at(path)
     try:
-        done: list[str] = import_module(_REPAIR).repair(storage, takeover)
+        done = repairing.repair(storage, takeover)
     except TuneError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
@@ -160,10 +164,4 @@ def _repair(path: str, takeover: bool, as_json: bool) -> None:
     else:
         for line in done:
             echo(line)
-        echo(f"{storage.root}: {len(done)} things mended" if done else f"{storage.root}: nothing to mend")
-
-
-_REPAIR = "holdfast._runtime.repair"
-if find_spec(_REPAIR) is not None:
-    _takeover = click.option("--takeover", is_flag=True, help="Do not wait for a driver that may still be at work.")
-    holdfast.command("repair")(click.argument("path")(_takeover(_as_json(_repair))))
+        echo(f"{storage.root}: in order")

@@ -123,7 +123,7 @@ class SimulatedEngine:
         assert self._train is not None  # noqa: S101 - `open` comes first
         config = values.decode(order.config, self._definitions.load)
         moment = Moment(order.trial_id, order.attempt, order.number, self.clock.monotonic())
-        steps = self._train(*(config, self._state(order), moment)[: self._arguments])
+        steps = self._train(*(config, _load(self._storage, order), moment)[: self._arguments])
         run = _Run(order, steps, self.clock.monotonic())
         self._runs[order.trial_id, order.attempt] = run
         self._ready.append(AttemptStarted(order.order, order.trial_id, order.attempt, "simulated", "127.0.0.1", 0))
@@ -214,28 +214,30 @@ class SimulatedEngine:
                 since_restore=since,
                 timestamp=self.clock.wall(),
                 done=bool(metrics.get("done", False)),
-                saved=None if state is None else self._save(run, state),
+                saved=None if state is None else _save(self._storage, run, state),
             )
         )
         run.stepped = now
 
-    def _save(self, run: _Run, state: Any) -> Saved:
-        assert self._storage is not None  # noqa: S101 - set by `open`
-        data = pickle.dumps(state)
-        index, run.index = run.index, run.index + 1
-        self._storage.put(f"{run.order.dirname}/{checkpoint_name(index)}/state.pkl", data)
-        return Saved(index, 1, len(data), "")
-
-    def _state(self, order: StartAttempt) -> Any:
-        if order.resume is None or self._storage is None:
-            return None
-        path = f"{order.dirname}/{checkpoint_name(order.resume.index)}/state.pkl"
-        return pickle.loads(self._storage.read(path))  # noqa: S301 - written by `_save`
 
     def _finish(self, run: _Run, outcome: str, failure: Failure | None) -> None:
         run.over = True
         del self._runs[run.order.trial_id, run.order.attempt]
         self._ready.append(AttemptEnded(run.order.trial_id, run.order.attempt, outcome, failure))
+
+
+def _save(storage: Storage | None, run: _Run, state: Any) -> Saved:
+    assert storage is not None
+    data = pickle.dumps(state)
+    index, run.index = run.index, run.index + 1
+    storage.put(f"{run.order.dirname}/{checkpoint_name(index)}/state.pkl", data)
+    return Saved(index, 1, len(data), "")
+
+
+def _load(storage: Storage | None, order: StartAttempt) -> Any:
+    if order.resume is None or storage is None:
+        return None
+    return pickle.loads(storage.read(f"{order.dirname}/{checkpoint_name(order.resume.index)}/state.pkl"))
 
 
 def seeded_fate(seed: int, kill: float, fail: float = 0.0) -> Callable[[Moment], str | None]:

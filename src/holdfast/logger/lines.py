@@ -16,6 +16,7 @@ from holdfast.values import flatten, plain
 __all__ = ["csv_text", "flat_cells", "json_line", "json_object", "json_text", "parse_csv"]
 
 _encode = msgspec.json.Encoder().encode
+_ALWAYS = "checkpoint_dir_name"
 _ATOMS = frozenset({int, float, str, bool, type(None)})
 
 
@@ -48,11 +49,13 @@ def json_line(row: dict[str, Any], config: bytes) -> bytes:
 
 
 def flat_cells(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as cells; nothing is an empty one."""
-    cells = {key: "" if value is None else value for key, value in row.items() if key != "config"}
-    if _ATOMS.issuperset(map(type, cells.values())):
-        return cells
-    return {key: "" if value is None else plain(value) for key, value in flatten(cells).items()}
+    """A row as cells. What is None has none, so that a column says that some row had a value, but for the checkpoint's."""
+    cells = {key: value for key, value in row.items() if (value is not None or key == _ALWAYS) and key != "config"}
+    if not _ATOMS.issuperset(map(type, cells.values())):
+        cells = {key: plain(value) for key, value in flatten(cells).items() if value is not None or key == _ALWAYS}
+    if cells.get(_ALWAYS, "") is None:
+        cells[_ALWAYS] = ""
+    return cells
 
 
 def csv_text(lines: Iterable[Collection[Any]]) -> bytes:

@@ -108,7 +108,7 @@ class OneTrial:
             self._queue.append(trial.number)
         if event.failure is not None:
             self._failures.append((event.attempt, event.failure, wall))
-        self._well = trial.state == TERMINATED
+        self._well = event.failure is None or trial.state == TERMINATED
 
     def _settle(self) -> None:
         if self._undecided is not None:
@@ -157,9 +157,9 @@ class OneTrial:
             file.rebuild(rows, always=always)
         self._changes = dict(told.changes)
         self._mark = trial.mark
-        mine = [it for it in told.attempts.values() if it.branch == trial.branch and it.failure is not None]
-        self._failures = [(it.number, it.failure, it.ended) for it in mine if it.failure is not None]
-        self._well = trial.state == TERMINATED
+        ended = [it for it in told.attempts.values() if it.branch == trial.branch and it.outcome not in ("running", "lost")]
+        self._failures = [(it.number, it.failure, it.ended) for it in ended if it.failure is not None]
+        self._well = bool(ended) and ended[-1].well
         self._write_failures(anew=True)
 
     def close(self) -> None:

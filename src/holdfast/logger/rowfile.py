@@ -20,6 +20,7 @@ __all__ = ["CsvRows", "JsonRows", "RowFile", "replace", "same", "sweep"]
 
 Row = dict[str, Any]
 _ASIDE = ".aside"
+_ALWAYS = "checkpoint_dir_name"
 
 
 class RowFile:
@@ -188,7 +189,9 @@ class CsvRows(RowFile):
         for number, row in overlay.items():
             table[number - 1] = flat_cells(row)
         added = [flat_cells(row) for row in rows]
-        self._columns = list(dict.fromkeys([*header, *(key for cells in [*table, *added] for key in cells)]))
+        known = [name for name in header if name == _ALWAYS or any(cells.get(name, "") != "" for cells in [*table, *added])]
+        table = [{name: cell for name, cell in cells.items() if name in known or cell != ""} for cells in table]
+        self._columns = list(dict.fromkeys([*known, *(key for cells in [*table, *added] for key in cells)]))
         return csv_text([self._columns, *self._lines([*table, *added])])
 
     def _lines(self, table: list[dict[str, Any]]) -> list[list[Any]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 
 from holdfast.errors import ConfigError, StorageError
@@ -239,7 +238,7 @@ def _sync_directory(full: str) -> None:
 
 def _write_staged(directory: str, data: bytes) -> str:
     """A durable file under a name that nobody else uses; a crash may leave it (see `LocalStorage.sweep`)."""
-    staged = f"{directory}/{_STAGING}{secrets.token_hex(8)}"
+    staged = f"{directory}/{_STAGING}{os.urandom(8).hex()}"
     descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         _write_all(descriptor, data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from stories import EXPERIMENT_ID
 
 from holdfast._core.commands import (
     AskSearcher,
@@ -40,6 +39,7 @@ from holdfast._core.events import (
 )
 from holdfast._core.ids import trial_id
 from holdfast._core.policy import Policy, Resume
+from stories import EXPERIMENT_ID
 
 
 class Play:
@@ -69,7 +69,9 @@ class Play:
     def suggest(self, order: str = "") -> list[Command]:
         index = len(self.state.trials)
         name = trial_id("abcde", index)
-        return self.add(TrialSuggested(order or self.controller.asking, 0, name, b"\x80", b"\x80", str(index), f"dir{index}", name))
+        return self.add(
+            TrialSuggested(order or self.controller.asking, 0, name, b"\x80", b"\x80", str(index), f"dir{index}", name)
+        )
 
     def begin(self, index: int = 0) -> list[Command]:
         order = self.start_of(index)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from stories import Story
 
 from holdfast import values
 from holdfast._core.events import (
@@ -21,6 +20,7 @@ from holdfast._core.events import (
 )
 from holdfast._core.experiment import ExperimentState
 from holdfast.errors import IllegalTransition, InternalError
+from stories import Story
 
 
 def running(**policy) -> tuple[Story, str]:

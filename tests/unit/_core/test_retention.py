@@ -26,7 +26,11 @@ def trial(*scores: float | None) -> TrialState:
         (Policy(num_to_keep=1, score_attribute="a"), (1.0, 2.0, 3.0), [0, 1]),
         (Policy(num_to_keep=2, score_attribute="a"), (NAN, 1.0, None, 0.5), [0, 2]),
         (Policy(num_to_keep=2, score_attribute="a", score_order="min"), (NAN, 1.0, None, 0.5), [0, 2]),
-        (Policy(num_to_keep=2, score_attribute="a", score_order="min"), (0.0, 1.0, NAN, NAN), [2]),  # the newest stays, NaN or not
+        (
+            Policy(num_to_keep=2, score_attribute="a", score_order="min"),
+            (0.0, 1.0, NAN, NAN),
+            [2],
+        ),  # the newest stays, NaN or not
         (Policy(num_to_keep=1, score_attribute="a"), (2.0, 2.0, 2.0), [0, 1]),  # of equals the newest
         (Policy(num_to_keep=1, score_attribute="a"), (float("inf"), 1.0), []),
     ],

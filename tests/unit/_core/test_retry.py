@@ -14,7 +14,8 @@ def trial(failures: int, checkpoints: int = 0) -> TrialState:
 
 
 @pytest.mark.parametrize(
-    ("failures", "max_failures", "again"), [(1, 0, False), (1, 1, True), (2, 1, False), (3, 3, True), (4, 3, False), (99, -1, True)]
+    ("failures", "max_failures", "again"),
+    [(1, 0, False), (1, 1, True), (2, 1, False), (3, 3, True), (4, 3, False), (99, -1, True)],
 )
 def test_three_failures_are_four_attempts(failures: int, max_failures: int, again: bool) -> None:
     assert allowed(trial(failures), Failure("code", "x"), Policy(max_failures=max_failures)) is again

@@ -38,7 +38,9 @@ def killed(simulation: Simulation) -> list[SimulatedStorage]:
 
 
 @pytest.mark.parametrize("how", ["skip", "restart", "resume"])
-def test_it_ends_well_from_wherever_the_last_driver_was_killed(simulation: Simulation, killed: list[SimulatedStorage], how: str) -> None:
+def test_it_ends_well_from_wherever_the_last_driver_was_killed(
+    simulation: Simulation, killed: list[SimulatedStorage], how: str
+) -> None:
     for at, left in enumerate(killed):
         disk = crash(left, 0, random.Random(0), "kill")
         assert simulation.run(disk, resume=Resume(unfinished=how)).reason == "finished", at

@@ -24,8 +24,10 @@ class Scalar:
 
 
 def test_scalars_become_pythons_and_the_rest_keeps_its_type() -> None:
-    row = {"f": np.float32(0.5), "i": np.int64(3), "b": np.bool_(True), "z": np.array(4.0), "t": Scalar(), "in": {"x": [np.float64(1)]}}
-    decoded: Any = values.decode(encode_row({**row, "pair": (1, np.int8(2)), "nan": float("nan"), "none": None}))
+    row = {"f": np.float32(0.5), "i": np.int64(3), "b": np.bool_(True), "z": np.array(4.0), "t": Scalar()}
+    decoded: Any = values.decode(
+        encode_row({**row, "in": {"x": [np.float64(1)]}, "pair": (1, np.int8(2)), "nan": float("nan"), "none": None})
+    )
     assert [type(decoded[key]) for key in "fibzt"] == [float, int, bool, float, float]
     assert decoded["in"] == {"x": [1.0]}
     assert decoded["pair"] == (1, 2)
@@ -52,7 +54,10 @@ def test_a_row_may_be_as_large_as_the_bound() -> None:
         encode_row({"a": bytes(LARGEST_ROW - overhead + 1)})
 
 
-@pytest.mark.parametrize(("value", "row"), [(0, {"_metric": 0}), (True, {"_metric": True}), (np.float64(1.5), {"_metric": 1.5}), (None, None), ({}, {})])
+@pytest.mark.parametrize(
+    ("value", "row"),
+    [(0, {"_metric": 0}), (True, {"_metric": True}), (np.float64(1.5), {"_metric": 1.5}), (None, None), ({}, {})],
+)
 def test_a_returned_value_as_a_row(value: object, row: object) -> None:
     assert as_row(value) == row
 

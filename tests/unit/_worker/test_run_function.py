@@ -50,14 +50,18 @@ class Driver:
 
 def order(**changes: Any) -> StartAttempt:
     fields: dict[str, Any] = {
-        "order": "1.1.0", "trial_id": "abcde_00000", "attempt": 2, "index": 0, "config": b"", "name": "t", "dirname": "t", "tag": "",
-        "resume": None, "number": 0, "iteration": 0, "time_total_s": 0.0, "grant": 0, "resources": {"cpu": 1.0},
+        "order": "1.1.0", "trial_id": "abcde_00000", "attempt": 2, "index": 0, "config": b"", "name": "t", "dirname": "t",
+        "tag": "", "resume": None, "number": 0, "iteration": 0, "time_total_s": 0.0, "grant": 0, "resources": {"cpu": 1.0},
     }  # fmt: skip
     return StartAttempt(**{**fields, **changes})
 
 
 def attempt(
-    tmp_path: Path, function: Callable[..., Any], answers: dict[int, str] | None = None, clock: Clock | None = None, **changes: Any
+    tmp_path: Path,
+    function: Callable[..., Any],
+    answers: dict[int, str] | None = None,
+    clock: Clock | None = None,
+    **changes: Any,
 ) -> tuple[AttemptEnded, list[ResultReported]]:
     context = session.TuneContext(
         experiment_name="e", trial_name="t", trial_id="abcde_00000", trial_dir=str(tmp_path), trial_resources={}, storage=""
@@ -78,7 +82,8 @@ def test_counters_go_on_from_the_order(tmp_path: Path) -> None:
     ended, rows = attempt(tmp_path, function, clock=clock, number=10, iteration=20, time_total_s=500.0)
     assert ended == AttemptEnded("abcde_00000", 2, "completed")
     assert [(row.number, row.iteration, row.since_restore) for row in rows] == [(11, 21, 1), (12, 22, 2)]
-    assert [(row.time_this_iter_s, row.time_since_restore, row.time_total_s) for row in rows] == [(2.0, 2.0, 502.0), (3.0, 5.0, 505.0)]
+    times = [(row.time_this_iter_s, row.time_since_restore, row.time_total_s) for row in rows]
+    assert times == [(2.0, 2.0, 502.0), (3.0, 5.0, 505.0)]
     assert [row.timestamp for row in rows] == [1_000_102.0, 1_000_105.0]
 
 
@@ -88,7 +93,7 @@ def test_nothing_is_reported_after_a_stop(tmp_path: Path, action: str) -> None:
         for _ in range(5):
             try:
                 session.report({})
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - a trial that holds on to life
                 pass
 
     ended, rows = attempt(tmp_path, function, answers={2: action})
@@ -122,7 +127,9 @@ def test_a_refused_row_counts_nothing_and_uses_no_index(tmp_path: Path) -> None:
                 continue
 
     _, rows = attempt(tmp_path, function)
-    assert [(row.number, row.saved.index if row.saved else None, values.decode(row.metrics)) for row in rows] == [(1, 0, {"a": 1})]
+    (row,) = rows
+    assert row.saved is not None
+    assert (row.number, row.saved.index, values.decode(row.metrics)) == (1, 0, {"a": 1})
 
 
 def test_a_failure_tells_the_users_part_of_the_story(tmp_path: Path) -> None:

@@ -61,4 +61,5 @@ def test_tables_come_back(cells):
 
 def test_cells_are_flat_and_leave_the_config_out():
     row = {"a": {"b": {"c": 1}, "d": (1, 2)}, "nothing": None, "config": {"lr": 1}, "nan": math.nan}
-    assert repr(flat_cells(row)) == "{'a/b/c': 1, 'a/d': [1, 2], 'nothing': '', 'nan': nan}"
+    assert repr(flat_cells(row)) == "{'a/b/c': 1, 'a/d': [1, 2], 'nan': nan}"
+    assert flat_cells({"checkpoint_dir_name": None, "x": 1}) == {"x": 1, "checkpoint_dir_name": ""}

@@ -142,8 +142,6 @@ class Fleet:
             return
         if isinstance(message, ResultReported | CheckpointBroken):
             self._observed.append(message)
-            if isinstance(message, ResultReported) and message.saved is not None:
-                worker.unnamed = message.saved.index + 1
         elif isinstance(message, Begun):
             worker.pid = message.pid
             self._begin(worker, order)
@@ -199,7 +197,7 @@ class Fleet:
             self._begin(worker, order)
         ended = worker.ended
         if ended is None:
-            failure = post_mortem(self._place, order, worker, status)
+            failure = post_mortem(self._place, order, worker.pid, status)
             ended = AttemptEnded(order.trial_id, order.attempt, "failed", failure)
         self._end(worker, ended)
 

@@ -7,32 +7,25 @@ import signal
 
 from holdfast._core.commands import StartAttempt
 from holdfast._core.events import Failure
-from holdfast._core.ids import checkpoint_name
 from holdfast._worker.persist import remove_staging
 from holdfast._worker.protocol import Workplace, staging_prefix
 from holdfast._worker.surroundings import log_paths, trial_dir_of
-from holdfast.engines.local.worker import Worker
 
 __all__ = ["post_mortem"]
 
 _LOG_TAIL = 4096
 
 
-def post_mortem(place: Workplace, order: StartAttempt, worker: Worker, status: int | None) -> Failure:
-    """Why the worker of an attempt died; removes its unfinished or unnamed checkpoint, and its log if that is empty.
-
-    A checkpoint that it completed before it could send the row is named by no record and never will be: its index was
-    granted to this attempt alone.
+def post_mortem(place: Workplace, order: StartAttempt, pid: int, status: int | None) -> Failure:
+    """Why the worker of an attempt died; removes its unfinished checkpoint, and its log if that is empty.
 
     Args:
         place: Where the engine works.
         order: The attempt that it ran.
-        worker: It, when all that it had sent is heard.
+        pid: Its process.
         status: Its wait status; None where the process that would know was lost.
     """
-    pid, trial_dir = worker.pid, trial_dir_of(place, order)
-    remove_staging(trial_dir, staging_prefix(order.attempt, place.nonce))
-    remove_staging(trial_dir, checkpoint_name(worker.unnamed))
+    remove_staging(trial_dir_of(place, order), staging_prefix(order.attempt, place.nonce))
     code = None if status is None else os.waitstatus_to_exitcode(status)
     if code is None:
         message = f"The worker process {pid} was ended because the process that had started it was lost"

@@ -26,7 +26,6 @@ class Worker:
         begun: Whether it has said that it took up `order`.
         used: Whether it has run an attempt before.
         ended: Its own word that the attempt is over, kept until its process is.
-        unnamed: The index of the checkpoint that it writes next, or has written without a word.
     """
 
     def __init__(self, number: int, connection: socket.socket) -> None:
@@ -38,14 +37,13 @@ class Worker:
         self.begun = False
         self.used = False
         self.ended: AttemptEnded | None = None
-        self.unnamed = 0
         self._reader = FrameReader()
         self._unsent = bytearray()
 
     def take_up(self, order: StartAttempt) -> bool:
         """Sends an attempt to the worker; as `send`."""
         self.used = self.pid != 0
-        self.order, self.begun, self.ended, self.unnamed = order, False, None, order.grant
+        self.order, self.begun, self.ended = order, False, None
         return self.send(order)
 
     def send(self, message: ToWorker) -> bool:

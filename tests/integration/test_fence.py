@@ -1,0 +1,175 @@
+"""One writer: a driver that was stopped anywhere and overtaken changes nothing when it goes on, and says why it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from holdfast._journal import read
+from holdfast.engines.local import LocalEngine
+from holdfast.testing.engine_suite import Stage, alive, make_job, make_order
+from holdfast.testing.history import check_history
+from integration.drivers import (
+    DriverProcess,
+    Start,
+    Task,
+    acknowledged,
+    acknowledged_count,
+    wait_until,
+    wait_until_all_gone,
+    wait_until_stopped,
+)
+
+APART = ("unshare", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child")
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Task:
+    return Task(storage_path=str(tmp_path / "results"), side=str(tmp_path / "side"), rows=6, samples=3, max_failures=5)
+
+
+def records(task: Task) -> list[Any]:
+    return list(read(task.storage))
+
+
+def go_on(driver: DriverProcess) -> dict[str, Any]:
+    """SIGCONT; what the driver says at its end."""
+    os.kill(driver.pid, signal.SIGCONT)
+    return driver.result()
+
+
+def assert_fenced_without_a_trace(task: Task, driver: DriverProcess) -> None:
+    """The overtaken driver goes on, ends with `Fenced`, and nothing on record is another than before."""
+    before = records(task)
+    told = go_on(driver)
+    assert told["error"] == "Fenced", told
+    assert "Another driver has taken over" in told["text"]
+    assert records(task) == before
+    assert check_history(task.storage, acknowledged(task.side)) == []
+    wait_until_all_gone(task)
+
+
+POINTS = [
+    "before_write:3",
+    "in_write:3",
+    "after_write:3",
+    "after_claim_check:3",
+    "after_append:3",
+    "before_dispatch:1",
+    "before_dispatch:2",
+    "before_dispatch:3",
+    "before_dispatch:4",
+    "after_reply:3",
+]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_driver_stopped_at_a_point_and_overtaken_ends_fenced(task: Task, start: Start, point: str) -> None:
+    stopped = start(task, f"{point}=stop")
+    wait_until_stopped(stopped)
+    start(replace(task, takeover=True)).finish()
+    assert_fenced_without_a_trace(task, stopped)
+
+
+@pytest.mark.parametrize("point", ["in_write", "after_claim_check", "before_dispatch"])
+def test_two_drivers_that_cannot_see_each_other(task: Task, start: Start, point: str) -> None:
+    """In another pid namespace the first driver's workers cannot be ended: they live until their next report."""
+    need_namespaces()
+    stopped = start(task, f"{point}:5=stop")
+    wait_until_stopped(stopped)
+    start(replace(task, takeover=True), before=APART).finish()
+    assert_fenced_without_a_trace(task, stopped)
+
+
+def test_a_driver_whose_heart_is_still_is_overtaken_after_a_wait(task: Task, start: Start) -> None:
+    need_namespaces()
+    stopped = start(task, "after_append:5=stop")
+    wait_until_stopped(stopped)
+    begun = psutil.Process(stopped.pid).cpu_times().system, os.times().elapsed
+    start(task, before=APART).finish()
+    assert os.times().elapsed - begun[1] > 15.0
+    assert_fenced_without_a_trace(task, stopped)
+
+
+def test_a_second_driver_is_refused_by_the_name_of_the_first(task: Task, start: Start) -> None:
+    first = start(replace(task, pace_s=0.05))
+    wait_until(lambda: acknowledged_count(task.side) >= 1, doing=first)
+    second = start(task)
+    told = second.result()
+    assert told["error"] == "ExperimentBusy", told
+    assert f"pid {first.pid} on host {os.uname().nodename}" in told["text"]
+    first.finish()
+    assert check_history(task.storage, acknowledged(task.side)) == []
+
+
+def test_a_second_driver_that_cannot_see_the_first_is_refused_by_its_heartbeat(task: Task, start: Start) -> None:
+    need_namespaces()
+    first = start(replace(task, pace_s=1.0))
+    wait_until(lambda: acknowledged_count(task.side) >= 1, doing=first)
+    told = start(task, before=APART).result()
+    assert told["error"] == "ExperimentBusy", told
+    first.finish()
+    assert check_history(task.storage, acknowledged(task.side)) == []
+
+
+@pytest.mark.parametrize("point", ["mid_checkpoint_stage", "before_checkpoint_rename", "after_checkpoint_rename"])
+def test_a_stopped_worker_whose_driver_was_replaced_harms_nothing(task: Task, start: Start, point: str) -> None:
+    """It goes on saving its checkpoint while the next driver's attempt of the same trial has long used later names."""
+    need_namespaces()
+    task = replace(task, samples=1, workers=1)
+    first = start(task, f"{point}:4=stop")
+    wait_until(lambda: any(_is_stopped(pid) for pid in first.roles()["worker"]), doing=first)
+    worker = next(pid for pid in first.roles()["worker"] if _is_stopped(pid))
+    os.kill(first.pid, signal.SIGSTOP)
+    start(replace(task, takeover=True), before=APART).finish()
+    before = records(task)
+    os.kill(worker, signal.SIGCONT)
+    wait_until(lambda: not alive(worker) or psutil.Process(worker).status() == psutil.STATUS_SLEEPING)
+    told = go_on(first)
+    assert told["error"] == "Fenced", told
+    assert records(task) == before
+    assert check_history(task.storage, acknowledged(task.side)) == []
+    wait_until_all_gone(task)
+
+
+def test_a_driver_that_loses_its_guardian_spares_what_a_later_epoch_runs(tmp_path: Path) -> None:
+    """The token of epoch 1 is the beginning of that of epoch 10."""
+    another = subprocess.Popen(
+        [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"],
+        env={**os.environ, "HOLDFAST_TOKEN": "spared.10"},
+        stdout=subprocess.PIPE,
+    )
+    stage = Stage(LocalEngine(), make_job(tmp_path, lambda config: 1.0, token="spared.1"))
+    try:
+        assert another.stdout is not None
+        assert another.stdout.readline() == b"up\n"
+        first, second = make_order(0), make_order(1)
+        assert stage.run(first)[0].outcome == "completed"
+        psutil.Process().children()[-1].kill()
+        assert stage.run(second)[0].outcome == "completed"
+        assert another.poll() is None
+    finally:
+        stage.engine.close()
+        another.kill()
+        another.communicate()
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return False
+
+
+def need_namespaces() -> None:
+    """Fails, rather than passes, where this machine cannot show what the test is about."""
+    tried = subprocess.run([*APART, "true"], capture_output=True, text=True, check=False)
+    assert tried.returncode == 0, f"this test needs root and namespaces (unshare --pid --mount): {tried.stderr}"
