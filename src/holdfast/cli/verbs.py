@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from importlib.util import find_spec
 from typing import Any
 
 import click
+import msgspec
 
 import holdfast as package
 from holdfast import settings
@@ -115,7 +114,11 @@ def verify(context: click.Context, path: str, explain: bool, as_json: bool) -> N
     damaged = any(problem.fatal for problem in problems)
     unexplained = _explained(storage) if explain and not damaged else []
     if as_json:
-        told: dict[str, Any] = {"path": storage.root, "damaged": damaged, "problems": [asdict(problem) for problem in problems]}
+        told: dict[str, Any] = {
+            "path": storage.root,
+            "damaged": damaged,
+            "problems": [msgspec.to_builtins(problem) for problem in problems],
+        }
         if explain:
             told["unexplained"] = unexplained if not damaged else None
         echo_json(told)

@@ -13,7 +13,7 @@ from holdfast._worker.protocol import FrameReader, FromWorker, ToWorker, decode_
 
 __all__ = ["Worker"]
 
-_RECEIVED = 256 * 1024
+_RECEIVED = 64 * 1024  # below what malloc maps afresh for each call
 
 
 class Worker:
