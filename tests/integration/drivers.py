@@ -175,6 +175,10 @@ def main() -> None:
     print(json.dumps({"trials": len(results), "errors": [str(error) for error in results.errors]}), flush=True)
 
 
+class DriverEnded(AssertionError):
+    """A driver ended before what a test waits for."""
+
+
 class DriverProcess:
     """A driver in a child process, in a session of its own.
 
@@ -287,7 +291,7 @@ def wait_until(condition: Callable[[], object], within_s: float = PATIENCE_S, do
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s} s"
         if doing is not None and doing.process.poll() is not None and not condition():
-            raise AssertionError(f"the driver has ended: {doing.process.communicate()}")
+            raise DriverEnded(f"the driver has ended: {doing.process.communicate()}")
         time.sleep(0.001)
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.faults import POINTS
 from holdfast.testing.census import Census, processes_of
 from holdfast.testing.history import check_history
 from integration.drivers import (
     DriverProcess,
+    DriverEnded,
     Start,
     Task,
     acknowledged,
@@ -173,4 +175,50 @@ def test_a_driver_killed_behind_the_last_row_finishes_its_work_when_restored(tas
     assert killed.process.returncode == -signal.SIGKILL
     assert check_history(task.storage, acknowledged(task.side), at_rest=False) == []
     start(task).finish()
+    assert_nothing_lost(task, before)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_kills_of_anything_at_any_moment(tmp_path: Path, start: Start) -> None:
+    """Sizes, rules, victims and moments drawn anew each time; the seed that fails is printed and becomes a test above."""
+    for seed in (random.SystemRandom().getrandbits(32) for _ in range(40)):
+        lots = random.Random(seed)
+        print("seed", seed, flush=True)
+        run_and_kill(tmp_path / str(seed), start, lots)
+
+
+def run_and_kill(folder: Path, start: Start, lots: random.Random) -> None:
+    (folder / "tmp").mkdir(parents=True)
+    task = Task(
+        storage_path=str(folder / "results"),
+        side=str(folder / "side"),
+        rows=lots.choice([6, 12]),
+        samples=lots.choice([1, 3, 6]),
+        workers=lots.choice([1, 2]),
+        every=lots.choice([0, 1, 1, 2, 5]),
+        asha=lots.random() < 0.5,
+        family=lots.random() < 0.5,
+        num_to_keep=lots.choice([None, 1, 2]),
+        max_failures=20,
+        environment={"TMPDIR": str(folder / "tmp")},
+    )
+    before = Census.take("none", task.environment["TMPDIR"])
+    for _ in range(lots.randint(1, 4)):
+        point, times = lots.choice(POINTS), lots.randint(1, 12)
+        driver = start(task, f"{point}:{times}=kill")
+        # At a named point, or sooner at a moment of its own; or it ends first.
+        rows = acknowledged_count(task.side) + lots.randint(1, 20)
+        victims = lots.choice([*WITH_DRIVER, ("worker",), ("server",), ("guardian",)])
+        try:
+            kill_when_it_works(driver, victims, rows, lots)
+        except DriverEnded:
+            wait_until_all_gone(task)
+            continue  # it came to the named point first, or to its end
+        if "driver" not in victims and lots.random() < 0.5:
+            driver.kill()
+        driver.process.communicate()
+        wait_until_all_gone(task)
+    told = start(task).finish()
+    assert told["errors"] == [], told
     assert_nothing_lost(task, before)

@@ -42,9 +42,9 @@ class Call:
         assert text is not None, self
         return bytes.fromhex(text[1].replace("\\x", ""))
 
-    def path(self) -> str:
-        """The path that it names, or that its descriptor stands for; paths that are strings are given in hex, too."""
-        return re.sub(r'"((?:\\x[0-9a-f]{2})*)"', lambda text: f'"{_plain(text[1])}"', self.arguments)
+    def clear(self) -> str:
+        """Its arguments in clear: strace gives strings, and the paths that descriptors stand for, in hexadecimal."""
+        return re.sub(r"(?:\\x[0-9a-f]{2})+", lambda text: _plain(text[0]), self.arguments)
 
 
 def _plain(text: str) -> str:
@@ -102,8 +102,8 @@ def traced(tmp_path: Path, start: Start) -> tuple[Task, list[Call]]:
 def test_replies_and_deletions_come_after_what_they_rest_on(traced: tuple[Task, list[Call]]) -> None:
     task, calls = traced
     ends = _ends_of_records(task, calls)
-    looks = [call for call in calls if call.name in ("stat", "newfstatat") and f'{CLAIM}"' in call.path()]
-    assert all("ENOENT" in line or look.result == "-1" for look in looks for line in [look.result])
+    looks = [call for call in calls if call.name in ("stat", "newfstatat") and f'{CLAIM}"' in call.clear()]
+    assert {look.result for look in looks} == {"-1"}, "nobody else claimed"
     answered = 0
     for call, answer in replies(calls):
         _, written = ends[answer.trial_id, answer.number, "decision"]
@@ -113,7 +113,7 @@ def test_replies_and_deletions_come_after_what_they_rest_on(traced: tuple[Task, 
     syncs = [call for call in calls if call.name in ("fsync", "fdatasync") and ".log>" in _descriptor(call)]
     removed = dict[tuple[str, int], Call]()
     for call in calls:
-        if call.name in ("unlink", "unlinkat", "rmdir") and (found := CHECKPOINT.search(call.path())) is not None:
+        if call.name in ("unlink", "unlinkat", "rmdir") and (found := CHECKPOINT.search(call.clear())) is not None:
             removed.setdefault((found["dirname"], int(found["index"])), call)
     dirnames = {trial.trial_id: trial.dirname for trial in _state(task).trials.values()}
     dropped = 0
@@ -133,7 +133,7 @@ def _state(task: Task):
 
 
 def _descriptor(call: Call) -> str:
-    return call.path().partition(",")[0]
+    return call.clear().partition(",")[0]
 
 
 def _ends_of_records(task: Task, calls: list[Call]) -> dict[tuple[str, int, str], tuple[Event, Call]]:

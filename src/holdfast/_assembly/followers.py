@@ -29,17 +29,13 @@ class FilesFollower:
         storage: Where the history is read from, if replay began behind a snapshot.
         state: The fold that everybody shares.
         history: Told all that is replayed; None where replay begins behind a snapshot.
-        everything: Whether no file of an older run can be trusted.
     """
 
-    def __init__(
-        self, files: TrialFiles, storage: Storage, state: ExperimentState, history: History | None, *, everything: bool
-    ) -> None:
+    def __init__(self, files: TrialFiles, storage: Storage, state: ExperimentState, history: History | None) -> None:
         self._files = files
         self._storage = storage
         self._state = state
         self._history = history
-        self._everything = everything
         self._busy = False
 
     def replayed(self, record: Record) -> None:
@@ -68,7 +64,7 @@ class FilesFollower:
         else:
             history.hear(record, self._state)
         self._history = None
-        self._files.catch_up(history, self._state, everything=self._everything)
+        self._files.catch_up(history, self._state)
 
 
 class ScreenFollower:
@@ -98,7 +94,7 @@ def files_of(
     *,
     from_start: bool,
 ) -> FilesFollower | None:
-    """The follower that writes the trials' files; None where there is nothing to write or no local directory.
+    """The follower that writes the trials' files; None where the experiment has no local directory.
 
     Args:
         journal: The driver's.
@@ -108,14 +104,13 @@ def files_of(
         from_start: Whether replay begins at the first record.
     """
     storage = journal.storage
-    json = not any(isinstance(callback, JsonLoggerCallback) for callback in spec.run_config.callbacks)
-    csv = not any(isinstance(callback, CSVLoggerCallback) for callback in spec.run_config.callbacks)
-    if settings.file_loggers_disabled() or not (json or csv) or not isinstance(storage, LocalStorage):
+    if not isinstance(storage, LocalStorage):
         return None
+    wanted = not settings.file_loggers_disabled()
+    json = wanted and not any(isinstance(callback, JsonLoggerCallback) for callback in spec.run_config.callbacks)
+    csv = wanted and not any(isinstance(callback, CSVLoggerCallback) for callback in spec.run_config.callbacks)
     files = TrialFiles(storage.root, created.experiment_id, json=json, csv=csv, load=load, in_charge=journal.in_charge)
-    return FilesFollower(
-        files, storage, state, History() if from_start else None, everything=not journal.previous_closed
-    )
+    return FilesFollower(files, storage, state, History() if from_start else None)
 
 
 def screen_of(spec: JobSpec, state: ExperimentState, total: int) -> ScreenFollower:

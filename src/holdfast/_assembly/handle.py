@@ -20,6 +20,7 @@ from holdfast.config import ResumeConfig, RunConfig, TuneConfig
 from holdfast.errors import ExperimentBusy, ExperimentExists, ExperimentInterrupted, InternalError, JobChanged, NotFitted
 from holdfast.result import ResultGrid
 from holdfast.storage.definitions import Definitions
+from holdfast.storage.kind import check_local
 from holdfast.storage.local import LocalStorage
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Handle:
                 f"Another Tuner was made for {self.storage.root} after this one, and its job took the place of this one's there. "
                 "Run that one, or give each its own name."
             )
+        check_local(self.storage.root)
         spec = self._take_spec(created)
         self._fresh = False
         # A driver that crashed behind the last row owes the rest: dropped checkpoints, files, the end on record.

@@ -9,6 +9,7 @@ from typing import Any
 from holdfast import settings
 from holdfast._journal import exists
 from holdfast.errors import ConfigError, ExperimentNotFound, StorageError
+from holdfast.storage.kind import check_local
 from holdfast.storage.local import LocalStorage
 
 __all__ = ["check_name", "experiment_at", "local_path", "new_directory"]
@@ -44,7 +45,7 @@ def new_directory(storage_path: str | None, name: str | None, trainable_name: st
     """Creates and returns the directory of a new experiment; one without a name gets one that nobody else has.
 
     Raises:
-        ConfigError: A name that cannot be.
+        ConfigError: A name that cannot be, or a file system that is not local.
         StorageError: The directory cannot be created or written to.
     """
     parent = local_path(storage_path) if storage_path else settings.results_dir()

@@ -233,7 +233,8 @@ class Failure(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Why an attempt failed.
 
     Attributes:
-        kind: "code" (the user's exception), "worker" (its process died), "storage".
+        kind: "code" (the user's exception), "worker" (its process died), "storage" (the disk refused), "checkpoint" (the one to
+            resume from did not verify).
         message: One line.
         traceback: The user's traceback, or empty.
         exception: The pickled exception, empty where it cannot be.

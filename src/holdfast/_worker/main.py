@@ -137,7 +137,7 @@ def _attempt(order: StartAttempt, channel: SocketChannel, surroundings: Surround
         problem = persist.verify(os.path.join(trial_dir, checkpoint_name(order.resume.index)), order.resume)
         if problem:
             channel.tell(CheckpointBroken(order.trial_id, order.attempt, order.resume.index, problem))
-            return _failed(order, Failure("storage", f"Checkpoint {order.resume.index} cannot be resumed from: {problem}"))
+            return _failed(order, Failure("checkpoint", f"Checkpoint {order.resume.index} cannot be resumed from: {problem}"))
     context = TuneContext(
         experiment_name=place.experiment_name,
         trial_name=order.name,
