@@ -48,14 +48,10 @@ class Callback:
     def on_trial_save(self, iteration: int, trials: Sequence[Trial], trial: Trial, **info: Any) -> None:
         """Called when a checkpoint is on record."""
 
-    def on_checkpoint(
-        self, iteration: int, trials: Sequence[Trial], trial: Trial, checkpoint: Checkpoint, **info: Any
-    ) -> None:
+    def on_checkpoint(self, iteration: int, trials: Sequence[Trial], trial: Trial, checkpoint: Checkpoint, **info: Any) -> None:
         """Called when a checkpoint is on record, with the checkpoint."""
 
-    def on_trial_result(
-        self, iteration: int, trials: Sequence[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
+    def on_trial_result(self, iteration: int, trials: Sequence[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
         """Called for each row, after the scheduler and before the trial goes on.
 
         What it changes in `result` in place reaches later callbacks, the loggers and `last_result`, and is on record.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,53 @@ def test_a_driver_that_loses_its_guardian_spares_what_a_later_epoch_runs(tmp_pat
         stage.engine.close()
         another.kill()
         another.communicate()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_drivers_stopped_and_overtaken_at_any_moment(tmp_path: Path, start: Start) -> None:
+    """Two drivers in a row are stopped somewhere and overtaken; both go on while the third works, or when it has ended."""
+    need_namespaces()
+    for seed in (random.SystemRandom().getrandbits(32) for _ in range(30)):
+        lots = random.Random(seed)
+        print("seed", seed, flush=True)
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        every, keep = lots.choice([1, 1, 2, 5]), lots.choice([None, 1])
+        task = Task(
+            str(folder / "results"), str(folder / "side"), rows=8, samples=3, every=every, num_to_keep=keep, max_failures=9
+        )
+        late = replace(task, takeover=True)
+        stopped = []
+        for now in (task, late):
+            before = lots.choice([(), APART]) if now is late else ()
+            driver = start(now, f"{lots.choice(POINTS).partition(':')[0]}:{lots.randint(1, 12)}=stop", before)
+            inner = driver.pid if not before else only_child(driver)
+            wait_until(lambda inner=inner, driver=driver: _is_stopped(inner) or driver.process.poll() is not None)
+            stopped.append((driver, inner))
+        lots.shuffle(stopped)
+        last = start(late, before=lots.choice([(), APART]))
+        ended = []
+        if lots.random() < 0.5:
+            last.finish()
+            ended = records(task)
+        for driver, inner in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(inner, signal.SIGCONT)
+            told = driver.result()
+            assert told.get("error", "Fenced") in ("Fenced", "ExperimentBusy"), told
+        if ended:
+            assert records(task) == ended
+        else:
+            last.finish()
+        assert check_history(task.storage, acknowledged(task.side)) == []
+        wait_until_all_gone(task)
+
+
+def only_child(driver: DriverProcess) -> int:
+    """The driver itself, where its process is `unshare`."""
+    wait_until(lambda: psutil.Process(driver.pid).children(), doing=driver)
+    return psutil.Process(driver.pid).children()[0].pid
 
 
 def _is_stopped(pid: int) -> bool:

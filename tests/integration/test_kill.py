@@ -15,8 +15,8 @@ from holdfast.faults import POINTS
 from holdfast.testing.census import Census, processes_of
 from holdfast.testing.history import check_history
 from integration.drivers import (
-    DriverProcess,
     DriverEnded,
+    DriverProcess,
     Start,
     Task,
     acknowledged,
@@ -213,6 +213,7 @@ def run_and_kill(folder: Path, start: Start, lots: random.Random) -> None:
         try:
             kill_when_it_works(driver, victims, rows, lots)
         except DriverEnded:
+            assert driver.process.returncode in (0, -signal.SIGKILL)
             wait_until_all_gone(task)
             continue  # it came to the named point first, or to its end
         if "driver" not in victims and lots.random() < 0.5:

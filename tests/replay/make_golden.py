@@ -2,7 +2,8 @@
 
 A golden journal is written once and kept for ever: what cannot replay every older one does not ship. An existing one is
 never overwritten; a changed format gets a new name. Beside the journal stands `expected.json`: every record's fields by
-name, so that a later version, whose events have more fields, is still held to these.
+name, so that a later version, whose events have more fields, is still held to these; and `story.json`: the orders that
+the controller gave and where each trial ended, which every later controller must repeat.
 
 The experiment is small and has every kind of event. It is driven by the controller itself, so the history is one that it
 accepts: the answers of searcher, scheduler and workers stand in a script below.
@@ -42,19 +43,20 @@ POLICY = Policy(
 )
 
 
+def by_name(value: object) -> object:
+    """A value as JSON has it: structs by their fields' names, bytes as hexadecimal digits."""
+    if isinstance(value, msgspec.Struct):
+        return {name: by_name(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {key: by_name(item) for key, item in value.items()}
+    return [by_name(item) for item in value] if isinstance(value, list) else value
+
+
 def described(record: e.Record) -> dict[str, object]:
-    """A record's fields by name, as JSON has them; bytes as hexadecimal digits."""
-
-    def plain(value: object) -> object:
-        if isinstance(value, msgspec.Struct):
-            return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
-        if isinstance(value, bytes):
-            return value.hex()
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return [plain(item) for item in value] if isinstance(value, list) else value
-
-    fields = plain(record)
+    """A record's fields by name."""
+    fields = by_name(record)
     assert isinstance(fields, dict)
     return {**fields, "type": type(record.event).__name__}
 
@@ -183,6 +185,18 @@ class Script:
         raise AssertionError("nobody is waited for")
 
 
+def story(storage: LocalStorage) -> dict[str, object]:
+    """What the controller makes of a journal: the orders that it gave, and where each trial ended."""
+    controller = Controller()
+    orders = [[type(command).__name__, by_name(command)] for record in read(storage) for command in controller.handle(record)]
+    shown = ("trial_id", "state", "attempt", "branch", "number", "mark", "failures", "next_index", "dirname", "stopped_by")
+    trials = [
+        {**{name: getattr(trial, name) for name in shown}, "kept": [kept.saved.index for kept in trial.kept]}
+        for trial in controller.state.trials.values()
+    ]
+    return {"orders": orders, "trials": trials, "ended": controller.state.ended}
+
+
 def make(directory: Path, *, records_per_driver: int, compact: bool) -> None:
     """Writes one golden journal."""
     if directory.exists():
@@ -216,6 +230,7 @@ def make(directory: Path, *, records_per_driver: int, compact: bool) -> None:
         last.close()
     records = [described(record) for record in read(storage)]
     (directory / "expected.json").write_text(json.dumps(records, indent=0, sort_keys=True) + "\n")
+    (directory / "story.json").write_text(json.dumps(story(storage), indent=0, sort_keys=True) + "\n")
     print(f"{directory}: {len(records)} records, {len({str(record['type']) for record in records})} kinds of events")
 
 

@@ -12,7 +12,7 @@ from holdfast._core.events import Event
 from holdfast._journal import Follower, read, verify
 from holdfast.storage.local import LocalStorage
 from holdfast.testing.disk import SimulatedStorage
-from replay.make_golden import KINDS, described
+from replay.make_golden import KINDS, described, story
 
 GOLDEN = Path(__file__).parent / "golden"
 JOURNALS = sorted(path for path in GOLDEN.iterdir() if path.is_dir())
@@ -57,3 +57,12 @@ class TestEach:
 
     def test_it_is_sound(self, directory):
         assert verify(LocalStorage(directory / "experiment")) == []
+
+    def test_the_controller_makes_of_it_what_it_made_then(self, directory):
+        """A changed rule must be numbered in the record, so that an old journal is still judged by the old one."""
+        told, old = story(LocalStorage(directory / "experiment")), json.loads((directory / "story.json").read_text())
+        assert len(told["orders"]) == len(old["orders"])
+        for now, then in zip(told["orders"], old["orders"], strict=True):
+            assert now[0] == then[0]
+            assert_has(now[1], then[1], then[0])
+        assert (told["trials"], told["ended"]) == (old["trials"], old["ended"])

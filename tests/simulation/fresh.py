@@ -90,7 +90,11 @@ class FreshProcesses:
     def _server(self, hash_seed: int) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(TESTS)}
         return subprocess.Popen(
-            [sys.executable, "-c", "from simulation.fresh import serve; serve()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=TESTS
+            [sys.executable, "-c", "from simulation.fresh import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            cwd=TESTS,
         )
 
 
@@ -107,13 +111,12 @@ def _receive(stream: BinaryIO) -> Any:
 
 def carry_out(task: Task) -> Found:
     """Restores and runs to the end, in this process."""
-    from simulation.checking import problems_of
-    from simulation.jobs import JOBS
-
     from holdfast._assembly.explaining import explain
     from holdfast._journal import read
     from holdfast.testing.disk import SimulatedStorage, crash
     from holdfast.testing.simulation import digest
+    from simulation.checking import problems_of
+    from simulation.jobs import JOBS
 
     chance = random.Random(task.seed)
     due = {"never": lambda *_: False, "each": lambda *_: True, "random": lambda *_: chance.random() < 0.3}[task.snapshots]
@@ -147,7 +150,7 @@ def serve() -> None:
             np.random.seed(int.from_bytes(os.urandom(4), "big"))
             try:
                 found: Any = carry_out(task)
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - the test shows whatever it was
                 import traceback
 
                 found = traceback.format_exc()

@@ -12,13 +12,13 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from simulation.fresh import FreshProcesses, Task
-from simulation.jobs import JOBS, REPEATABLE, SEED
 
 from holdfast._core.events import DecisionMade
 from holdfast._journal import read
 from holdfast.testing.disk import SimulatedStorage, crash
 from holdfast.testing.simulation import Simulation, digest
+from simulation.fresh import FreshProcesses, Task
+from simulation.jobs import JOBS, REPEATABLE, SEED
 
 POLICIES = ("never", "each", "random")
 MODES = ("kill", "power")
@@ -87,9 +87,7 @@ def test_crashed_again_and_again(job: str, fresh: FreshProcesses) -> None:
         chance = random.Random(SEED)
         images = [_crashed(disk, chance.randint(born, len(disk.log)), mode) for mode in MODES * 8]
         for crashes_again in (True, True, False):
-            tasks = [
-                Task(job, workers, image, POLICIES[n % 3], SEED + n, crash=crashes_again) for n, image in enumerate(images)
-            ]
+            tasks = [Task(job, workers, image, POLICIES[n % 3], SEED + n, crash=crashes_again) for n, image in enumerate(images)]
             found = fresh.run(tasks)
             images = [one.files for one in found]
         for one in found:
@@ -162,7 +160,9 @@ def test_nothing_is_acknowledged_or_decided_before_the_claim_is_checked() -> Non
     simulation.run(disk)
     assert simulation.replies
     for done, _, _, _ in simulation.replies:
-        wrote = max(n for n, operation in enumerate(disk.log[:done]) if operation.kind == "write" and operation.path.endswith(".log"))
+        wrote = max(
+            n for n, operation in enumerate(disk.log[:done]) if operation.kind == "write" and operation.path.endswith(".log")
+        )
         assert any(wrote < at <= done and path == "journal/epochs/00000002" for at, path in disk.looks)
 
 

@@ -91,7 +91,9 @@ def drive(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: 
     """
     engine = choices.engine
     if not capacity(engine.resources(), created.policy):
-        raise ConfigError(f"One trial asks for {created.policy.request}, the machine has {engine.resources()}: nothing could ever run.")
+        raise ConfigError(
+            f"One trial asks for {created.policy.request}, the machine has {engine.resources()}: nothing could ever run."
+        )
     given = plugins_of(created, spec)  # refuses what cannot be before anything is claimed
     clock: Clock = getattr(engine, "clock", None) or SystemClock()
     real = isinstance(clock, SystemClock)
@@ -187,7 +189,9 @@ def engine_named(given: str | Engine | None) -> Engine:
     if not isinstance(name, str):
         return name
     if name != "local":
-        raise ConfigError(f"There is no engine {name!r}; 'local' runs trials in processes on this machine, or give an engine object.")
+        raise ConfigError(
+            f"There is no engine {name!r}; 'local' runs trials in processes on this machine, or give an engine object."
+        )
     from holdfast.engines.local import LocalEngine
 
     engine: Engine = LocalEngine()

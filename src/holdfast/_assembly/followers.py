@@ -98,7 +98,8 @@ def files_of(
 
     Args:
         journal: The driver's.
-        created, spec: The job. A file that one of the user's own logger callbacks writes is left to it.
+        created: The birth record.
+        spec: The job. A file that one of the user's own logger callbacks writes is left to it.
         state: The fold that everybody shares.
         load: Brings back a stored object of a config.
         from_start: Whether replay begins at the first record.

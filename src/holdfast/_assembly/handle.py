@@ -109,7 +109,9 @@ class Handle:
     def results(self) -> ResultGrid:
         """The results on record; errors as in `Tuner.get_results`."""
         if self._fresh or not exists(self.storage):
-            raise NotFitted("There are no results yet: call fit() first, or Tuner.restore(path, trainable) for an experiment on disk.")
+            raise NotFitted(
+                "There are no results yet: call fit() first, or Tuner.restore(path, trainable) for an experiment on disk."
+            )
         return self._grid(self._stored_spec(self.submission.created))
 
     def replace_space(self, param_space: Any) -> None:
@@ -153,7 +155,9 @@ class Handle:
     def _tell(self, spec: JobSpec, what: str) -> None:
         if spec.run_config.verbose:
             name = self.submission.created.trainable_name
-            print(f"holdfast: {what}. Go on with:\n  Tuner.restore({self.storage.root!r}, trainable={name}).fit()", file=sys.stderr)
+            print(  # noqa: T201 - a stopped experiment says how it goes on
+                f"holdfast: {what}. Go on with:\n  Tuner.restore({self.storage.root!r}, trainable={name}).fit()", file=sys.stderr
+            )
 
 
 def submitted(trainable: Trainable, param_space: Any, tune_config: TuneConfig, run_config: RunConfig) -> Handle:
@@ -181,7 +185,7 @@ def restored(
     name = trainable_name(trainable)
     if name != created.trainable_name:
         raise JobChanged(
-            f"The experiment at {storage.root} was submitted with the trainable {created.trainable_name!r}; this one is {name!r}. "
+            f"The experiment at {storage.root} was submitted with the trainable {created.trainable_name!r}; this is {name!r}. "
             "Restore with the same one; if it was renamed, give it the attribute _name with the old name."
         )
     submission = Submitted(storage.root, created, None)

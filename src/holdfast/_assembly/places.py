@@ -9,7 +9,6 @@ from typing import Any
 from holdfast import settings
 from holdfast._journal import exists
 from holdfast.errors import ConfigError, ExperimentNotFound, StorageError
-from holdfast.storage.kind import check_local
 from holdfast.storage.local import LocalStorage
 
 __all__ = ["check_name", "experiment_at", "local_path", "new_directory"]
@@ -83,7 +82,8 @@ def experiment_at(path: str | os.PathLike[str], storage_filesystem: Any = None) 
         ]
         hint = f" There are experiments below it: {near[:5]}." if near else ""
         raise ExperimentNotFound(
-            f"{root} holds no experiment.{hint} Give the experiment's own directory, <storage_path>/<name>; `holdfast ls DIR` lists them."
+            f"{root} holds no experiment.{hint} Give the experiment's own directory, "
+            "<storage_path>/<name>; `holdfast ls DIR` lists them."
         )
     return storage
 

@@ -50,7 +50,9 @@ def repair(storage: LocalStorage, takeover: bool) -> list[str]:
         packed = journal.compact()
         done += [f"packed {packed} segments of the journal"] if packed else []
         if os.access(storage.root, os.W_OK):
-            files = TrialFiles(storage.root, state.created.experiment_id, load=Definitions(storage).load, in_charge=journal.in_charge)
+            files = TrialFiles(
+                storage.root, state.created.experiment_id, load=Definitions(storage).load, in_charge=journal.in_charge
+            )
             files.catch_up(history, state, everything=True)
             files.close()
             done.append("compared the files of all trials with the journal")

@@ -141,7 +141,7 @@ def trainable_name(trainable: Any) -> str:
     Raises:
         ConfigError: It is no function.
     """
-    if isinstance(trainable, type) or isinstance(trainable, str) or not callable(trainable):
+    if isinstance(trainable, (type, str)) or not callable(trainable):
         raise ConfigError(
             f"The trainable is {trainable!r}: give a function of the config that calls holdfast.report. "
             "Class trainables and registered names are not supported yet."
@@ -163,8 +163,8 @@ def same_job(given: Any, stored: JobSpec, created: ExperimentCreated) -> JobSpec
     if keys != created.space_keys:
         more, fewer = sorted(set(keys) - set(created.space_keys)), sorted(set(created.space_keys) - set(keys))
         raise JobChanged(
-            f"param_space on restore has other keys than the submitted one: added {more}, missing {fewer}. Restore completes the job "
-            "that was submitted: give the same space or none."
+            f"param_space on restore has other keys than the submitted one: added {more}, missing {fewer}. Restore "
+            "completes the job that was submitted: give the same space or none."
         )
     before, now = values.flatten(stored.param_space), values.flatten(space)
     changed = sorted(key for key in before if key in now and not _same(before[key], now[key]))
@@ -210,7 +210,7 @@ def _culprit(value: Any) -> str:
     for what, part in parts.items():
         try:
             cloudpickle.dumps(part)
-        except Exception:  # as in `pickled`
+        except Exception:  # noqa: BLE001 - as in `pickled`
             return f"; {what} is the part that spoils it"
     return ""
 
@@ -255,7 +255,8 @@ def _check_parts(spec: JobSpec) -> None:
     checkpoints = run.checkpoint_config
     if checkpoints.checkpoint_frequency or checkpoints.checkpoint_at_end:
         raise ConfigError(
-            "checkpoint_frequency and checkpoint_at_end are for class trainables; a function decides itself: report(metrics, checkpoint=...)."
+            "checkpoint_frequency and checkpoint_at_end are for class trainables; a function decides itself: "
+            "report(metrics, checkpoint=...)."
         )
 
 
@@ -314,7 +315,8 @@ def _is_taken(storage: LocalStorage) -> bool:
     foreign = [name for name in sorted(os.listdir(storage.root)) if name != "definitions"]
     if foreign:
         raise ExperimentExists(
-            f"{storage.root} is not empty and holds no experiment (it holds {foreign[:5]}). Nothing was written. Give another name or storage_path."
+            f"{storage.root} is not empty and holds no experiment (it holds {foreign[:5]}). "
+            "Nothing was written. Give another name or storage_path."
         )
     return False
 
@@ -340,5 +342,5 @@ def _same(before: Any, now: Any) -> bool:
     return True
 
 
-def _sha(data: bytes) -> str:
+def _sha(_: bytes) -> str:
     return "object"

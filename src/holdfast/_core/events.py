@@ -1,7 +1,7 @@
 """Events: the facts that an experiment consists of, in the past tense.
 
-This module knows what may stand in a journal and nothing of how it gets there. A class may gain a field with a default at its end; a
-field or class is never renamed, reused or removed, because journals written today must replay for ever.
+This module knows what may stand in a journal and nothing of how it gets there. A class may gain a field with a default
+at its end; a field or class is never renamed, reused or removed, because journals written today must replay for ever.
 
 Values that belong to the user (configs, metrics) stay encoded (`bytes`, see `holdfast.values`): the core never
 looks inside.

@@ -3,9 +3,9 @@
 Knows one trial's own story as the journal tells it. Refuses to know: other trials, resources, who decides, and what
 stands inside configs and metrics.
 
-Words: a *row* is one report; its *number* counts the rows of a branch from 1. A *branch* is a stretch of the trial's life with one config and
-one line of checkpoints; only a restart or a changed config opens a new one. The *mark* is the highest number on
-which a decision stands: rows redone at or below it (after a crash) are not decided again.
+Words: a *row* is one report; its *number* counts the rows of a branch from 1. A *branch* is a stretch of the trial's
+life with one config and one line of checkpoints; only a restart or a changed config opens a new one. The *mark* is the
+highest number on which a decision stands: rows redone at or below it (after a crash) are not decided again.
 """
 
 from __future__ import annotations

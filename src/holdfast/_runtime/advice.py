@@ -211,7 +211,9 @@ class Advice:
             judged = self._judged.pop(event.trial_id, None)
             if judged is None or (judged.action, judged.stop_all) != (event.action, event.stop_all):
                 was = "nothing" if judged is None else judged.action
-                self._compare("scheduler", self._state.position, f"row {event.number} of {event.trial_id}: {was} for {event.action}")
+                self._compare(
+                    "scheduler", self._state.position, f"row {event.number} of {event.trial_id}: {was} for {event.action}"
+                )
         if event.action != "STOP":
             if not self.desk.searcher.instant:  # one that answers without thinking learns from ends alone
                 self.desk.tell("on_trial_result", event.trial_id, self.flat(self._state.trial(event.trial_id)))

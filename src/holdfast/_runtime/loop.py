@@ -188,7 +188,7 @@ class Driver:
     def answer(self, judgement: Judgement, *, repeated: bool = False) -> DecisionMade:
         """The decision on a row: what was judged, with what callbacks change in the row."""
         row = self.state.trial(judgement.trial_id).current
-        assert row is not None and row.number == judgement.number  # noqa: S101 - the controller asked about this row
+        assert row is not None and row.number == judgement.number
         changes = self.parts.callbacks.amend(judgement, row, repeated=repeated)
         return DecisionMade(
             trial_id=judgement.trial_id,
@@ -218,7 +218,7 @@ class Driver:
             follower.hear(record)
         for command in commands:
             if isinstance(command, Decide):
-                assert isinstance(record.event, ResultReported)  # noqa: S101 - only a row raises this question
+                assert isinstance(record.event, ResultReported)
                 answers.append(self.answer(parts.advice.judge(command, record.event, record.position)))
             elif isinstance(command, AskSearcher):
                 parts.advice.ask(command, record.position)
@@ -290,4 +290,3 @@ class Driver:
         if self._timers:
             limit = min(limit, max(0.0, min(self._timers.values()) - self.now()))
         return limit
-

@@ -50,7 +50,8 @@ def replay(
 
     Args:
         records: The journal behind the position at which controller and plug-ins stand.
-        controller, advice: Brought to the journal's end.
+        controller: Brought to the journal's end.
+        advice: Likewise, and so are the plug-ins behind it.
         callbacks: Told again what they may have missed; None to tell nobody.
         also: Hears each record after its fold.
     """
@@ -132,4 +133,3 @@ def sweep(storage: Storage, dirname: str, named: set[str]) -> list[str]:
             storage.delete(f"{dirname}/{name}")
             removed.append(f"{dirname}/{name}")
     return removed
-

@@ -188,7 +188,8 @@ class SearcherDesk:
             return NothingSuggested(order.order, heard, finished=suggestion is not None)
         if not isinstance(suggestion, dict):
             raise ConfigError(
-                f"{type(self.searcher).__name__}.suggest answered {suggestion!r}; it must be a dictionary, None or Searcher.FINISHED."
+                f"{type(self.searcher).__name__}.suggest answered {suggestion!r}; "
+                "it must be a dictionary, None or Searcher.FINISHED."
             )
         resolved = getattr(self.searcher, "last_evaluated", None)
         evaluated = values.flatten(suggestion) if resolved is None else resolved

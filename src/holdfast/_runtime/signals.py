@@ -41,9 +41,7 @@ class Signals:
                 self._before[number] = signal.SIG_DFL if before is None else before  # None: set by C code, and not ours to see
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
 

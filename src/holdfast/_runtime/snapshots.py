@@ -66,7 +66,7 @@ def load(journal: Journal) -> Cut | None:
     position, payload = found
     try:
         core, plugins, calls, memories = msgspec.msgpack.decode(payload, type=tuple[Controller, bytes, int, bytes])
-        return Cut(position, core, pickle.loads(plugins), calls, pickle.loads(memories))  # noqa: S301 - written by this experiment's own driver
+        return Cut(position, core, pickle.loads(plugins), calls, pickle.loads(memories))
     except Exception:  # noqa: BLE001 - a user's plug-in may raise anything while it is revived; the journal has it all
         return None
 

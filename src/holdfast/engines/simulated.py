@@ -113,14 +113,14 @@ class SimulatedEngine:
         return {"cpu": float(self._workers)}
 
     def open(self, job: Job) -> None:
-        self._train = pickle.loads(job.trainable)  # noqa: S301 - the user's own trainable
+        self._train = pickle.loads(job.trainable)
         self._storage = self._storage or LocalStorage(job.experiment_dir)
         self._definitions = Definitions(self._storage)
         self._arguments = len(inspect.signature(self._train).parameters) if self._train else 0
         self._seed = job.seed
 
     def start(self, order: StartAttempt) -> None:
-        assert self._train is not None  # noqa: S101 - `open` comes first
+        assert self._train is not None
         config = values.decode(order.config, self._definitions.load)
         moment = Moment(order.trial_id, order.attempt, order.number, self.clock.monotonic())
         steps = self._train(*(config, _load(self._storage, order), moment)[: self._arguments])
@@ -218,7 +218,6 @@ class SimulatedEngine:
             )
         )
         run.stepped = now
-
 
     def _finish(self, run: _Run, outcome: str, failure: Failure | None) -> None:
         run.over = True

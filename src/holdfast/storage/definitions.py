@@ -59,7 +59,7 @@ class Definitions:
         """A new copy of the object; errors as in `load`."""
         data = self.bytes_of(sha)
         try:
-            return pickle.loads(data)  # noqa: S301 - the user's own object, at the user's request
+            return pickle.loads(data)
         except Exception as error:  # a user's class may raise anything while it is revived
             raise DefinitionError(
                 f"{_path(sha)} cannot be loaded by this Python ({type(error).__name__}: {error}). Use the Python and the "

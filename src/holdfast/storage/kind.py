@@ -14,8 +14,32 @@ from holdfast.errors import ConfigError
 __all__ = ["check_local", "file_system_of"]
 
 LOCAL = frozenset(
-    "apfs aufs bcachefs btrfs ecryptfs erofs exfat ext2 ext3 ext4 f2fs hfs hfsplus jfs nilfs2 ntfs3 overlay ramfs reiserfs tmpfs ufs "
-    "vfat xfs zfs".split()
+    [
+        "apfs",
+        "aufs",
+        "bcachefs",
+        "btrfs",
+        "ecryptfs",
+        "erofs",
+        "exfat",
+        "ext2",
+        "ext3",
+        "ext4",
+        "f2fs",
+        "hfs",
+        "hfsplus",
+        "jfs",
+        "nilfs2",
+        "ntfs3",
+        "overlay",
+        "ramfs",
+        "reiserfs",
+        "tmpfs",
+        "ufs",
+        "vfat",
+        "xfs",
+        "zfs",
+    ]
 )
 
 
@@ -45,6 +69,6 @@ def check_local(path: str) -> None:
     kind = file_system_of(path)
     if kind and kind not in LOCAL:
         raise ConfigError(
-            f"{path} lies on a file system of type {kind!r}, which is not known to be local. Appending to a journal is safe on local file "
-            f"systems only so far ({', '.join(sorted(LOCAL))}): give a storage_path on one of these."
+            f"{path} lies on a file system of type {kind!r}, which is not known to be local. Appending to a "
+            f"journal is safe on local file systems only so far ({', '.join(sorted(LOCAL))}): give a storage_path on one of these."
         )
