@@ -1,7 +1,16 @@
 """holdfast: hyperparameter tuning whose experiments cannot be lost.
 
 Kill it anywhere, restore it, and it ends as if nothing had happened. The names are Ray Tune's: `import holdfast as
-tune` takes the place of `from ray import tune`. Each name's module is loaded when the name is first used.
+tune` takes the place of `from ray import tune`.
+
+    def train(config):                       # a trial: a function of its configuration
+        tune.report({"loss": ...})           # when this returns, no kill of any process loses the row
+
+    tune.Tuner(train, param_space={"lr": tune.loguniform(1e-4, 1e-1)}).fit()
+    tune.Tuner.restore(path, train).fit()    # goes on, whatever ended it
+
+Schedulers, searchers, stoppers, loggers and errors are in `holdfast.schedulers`, `.search`, `.stopper`, `.logger` and
+`.errors`. Each name's module is loaded when the name is first used.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def text(name: str) -> str:
 
 
 @lru_cache
-def tests_in(path: str) -> frozenset[str]:
+def functions_in(path: str) -> frozenset[str]:
     """The names of the test functions in a file; none where there is no such file."""
     file = ROOT / path
     if not file.is_file():
@@ -38,7 +38,7 @@ def tests_in(path: str) -> frozenset[str]:
 def missing_tests(page: str) -> list[str]:
     """The tests that a page names and nobody has written."""
     named = re.findall(r"(tests/[\w/]+\.py)::(\w+)", page)
-    return [f"{path}::{name}" for path, name in named if name not in tests_in(path)]
+    return [f"{path}::{name}" for path, name in named if name not in functions_in(path)]
 
 
 def missing_files(page: Path) -> list[str]:

@@ -178,6 +178,7 @@ def test_drivers_stopped_and_overtaken_at_any_moment(tmp_path: Path, start: Star
         task = Task(
             str(folder / "results"), str(folder / "side"), rows=8, samples=3, every=every, num_to_keep=keep, max_failures=9
         )
+        task = replace(task, max_failures=9)
         late = replace(task, takeover=True)
         stopped = []
         for now in (task, late):

@@ -165,7 +165,7 @@ def test_a_restore_with_another_job_is_refused(tmp_path: Path) -> None:
     def other(config: dict[str, Any]) -> None: ...
 
     for trainable, space, told in (
-        (other, None, "'train'; this one is 'other'"),
+        (other, None, "'train'.*'other'"),
         (train, {"x": tune.uniform(0, 2)}, "x: Float"),
         (train, {"x": tune.uniform(0, 1), "y": 1}, r"added \['y'\]"),
     ):

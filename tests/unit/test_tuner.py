@@ -253,6 +253,16 @@ class TestJobs:
         with pytest.raises(ConfigError, match="both in TuneConfig and in"):
             tuner(tmp_path, tune_config=config).fit()
 
+    def test_a_searcher_with_another_metric(self, tmp_path: Path) -> None:
+        config = tune.TuneConfig(metric="score", mode="max", search_alg=Mute(metric="loss", mode="min"))
+        with pytest.raises(ConfigError, match="both in TuneConfig and in Mute"):
+            tuner(tmp_path, tune_config=config).fit()
+
+    def test_a_searcher_that_takes_no_space(self, tmp_path: Path) -> None:
+        config = tune.TuneConfig(metric="score", mode="max", search_alg=Mute())
+        with pytest.raises(ConfigError, match="Mute takes no search space"):
+            tuner(tmp_path, space={"x": tune.uniform(0, 1)}, tune_config=config).fit()
+
     def test_a_machine_too_small(self, tmp_path: Path) -> None:
         config = tune.RunConfig(name="exp", storage_path=tmp_path, verbose=0, engine=SimulatedEngine(workers=0))
         with pytest.raises(ConfigError, match="nothing could ever run"):

@@ -33,6 +33,7 @@ from holdfast.schedulers.fifo import FIFOScheduler
 from holdfast.search.base import Searcher
 from holdfast.search.basic_variant import BasicVariantGenerator
 from holdfast.space import constants, uses_user_functions
+from holdfast.space.variables import find_variables
 from holdfast.stopper.base import CombinedStopper, Stopper
 from holdfast.stopper.function_stopper import FunctionStopper
 from holdfast.storage.base import Storage
@@ -169,13 +170,16 @@ def plugins_of(created: ExperimentCreated, spec: JobSpec) -> tuple[Plugins, Sear
     scheduler = tune.scheduler or FIFOScheduler()
     searcher = tune.search_alg or BasicVariantGenerator()
     seed = created.seed
-    _tell(scheduler, tune.metric, tune.mode, lambda: scheduler.set_search_properties(tune.metric, tune.mode, seed=seed))
-    _tell(
-        searcher,
-        tune.metric,
-        tune.mode,
-        lambda: searcher.set_search_properties(tune.metric, tune.mode, spec.param_space, num_samples=tune.num_samples, seed=seed),
-    )
+    if not scheduler.set_search_properties(tune.metric, tune.mode, seed=seed) and (tune.metric or tune.mode):
+        raise _given_twice(scheduler)
+    taken = searcher.set_search_properties(tune.metric, tune.mode, spec.param_space, num_samples=tune.num_samples, seed=seed)
+    if not taken and tune.metric and searcher.metric not in (None, tune.metric):
+        raise _given_twice(searcher)
+    if not taken and any(find_variables(spec.param_space)):
+        raise ConfigError(
+            f"{type(searcher).__name__} takes no search space (its set_search_properties returned False), and param_space leaves "
+            "values open: give the space to the searcher, and only fixed values in param_space."
+        )
     return _with_rules(scheduler, run.stop, tune.metric or getattr(scheduler, "metric", None)), searcher
 
 
@@ -213,11 +217,9 @@ def _with_rules(scheduler: TrialScheduler, stop: Any, metric: str | None) -> Plu
     return Plugins(scheduler, stopper, criteria, None if idle and metric == "_metric" else metric, idle)
 
 
-def _tell(plugin: Any, metric: str | None, mode: str | None, tell: Callable[[], bool]) -> None:
-    if not tell() and (metric or mode):
-        raise ConfigError(
-            f"metric and mode are given both in TuneConfig and in {type(plugin).__name__}; leave them out of one of the two."
-        )
+def _given_twice(plugin: TrialScheduler | Searcher) -> ConfigError:
+    name = type(plugin).__name__
+    return ConfigError(f"metric and mode are given both in TuneConfig and in {name}; leave them out of one of the two.")
 
 
 def minds(

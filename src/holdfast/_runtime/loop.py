@@ -51,6 +51,7 @@ from holdfast.storage.base import Storage
 
 __all__ = ["Driver", "Follower", "Parts"]
 
+_TICK_S = 0.02  # how long a stream of observations may keep the loop from all else
 _TURN_S = 0.1  # longest wait while something is due soon: the journal's sync, files, ticks of callbacks
 
 
@@ -97,6 +98,7 @@ class Driver:
         self._outbox: list[Command] = []
         self._timers: dict[str, float] = {}
         self._deletions: list[tuple[int, DeleteCheckpoint]] = []
+        self._next_tick = 0.0
         self._unnamed: list[str] = []
 
     def now(self) -> float:
@@ -117,7 +119,8 @@ class Driver:
             callbacks.step(begin=True)
             observations = engine.poll(self._patience(busy))
             self.observe(observations)
-            busy = self.tick()
+            passed_over = bool(observations) and self.parts.clock.monotonic() < self._next_tick
+            busy = passed_over or self.tick()
             callbacks.step(begin=False)
 
     def observe(self, observations: list[Observation]) -> None:
@@ -153,6 +156,7 @@ class Driver:
     def tick(self) -> bool:
         """Does what has come due between observations; returns whether something waits for the next tick."""
         now = self.parts.clock.monotonic()
+        self._next_tick = now + _TICK_S
         journal = self.parts.journal
         journal.tick(now)
         due = [order for order, time in self._timers.items() if time <= self.now()]
