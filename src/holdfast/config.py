@@ -185,6 +185,12 @@ class CheckpointConfig(_Shown):
         self.checkpoint_at_end = checkpoint_at_end
 
 
+def _check_log_files(asked: object) -> None:
+    pair = isinstance(asked, (tuple, list)) and len(asked) == 2 and all(isinstance(name, str) for name in asked)
+    if not (pair or isinstance(asked, (bool, str))):
+        raise ConfigError(f"RunConfig(log_to_file={asked!r}): True, False, a file's name or a pair of names.")
+
+
 class RunConfig(_Shown):
     """Where and how an experiment runs.
 
@@ -239,6 +245,7 @@ class RunConfig(_Shown):
                 raise ConfigError(f"RunConfig({what}=...) is not supported yet: leave it out. Experiments live on local paths.")
         if durability not in ("group", "strict"):
             raise ConfigError(f"RunConfig(durability={durability!r}): 'group' or 'strict'.")
+        _check_log_files(log_to_file)
         if verbose is not None and verbose not in (0, 1, 2, 3):
             raise ConfigError(f"RunConfig(verbose={verbose!r}): 0, 1, 2 or 3.")
         self.name = name

@@ -12,7 +12,7 @@ __all__ = ["SETTINGS"]
 
 SETTINGS = {
     "HOLDFAST_RESULTS_DIR": "where experiments go when no storage_path is given (default ~/holdfast_results)",
-    "HOLDFAST_ENGINE": "the engine when RunConfig names none: local (default) or inline",
+    "HOLDFAST_ENGINE": "the engine when RunConfig names none: local (default)",
     "HOLDFAST_START_METHOD": "fork (default, from a preloaded server) or spawn (a fresh interpreter per attempt)",
     "HOLDFAST_CPUS": "how many CPUs trials may use in all (default: as many as the process may run on)",
     "HOLDFAST_TOKEN": "set by holdfast in each process that belongs to a trial: <experiment id>.<epoch>",

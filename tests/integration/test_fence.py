@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from holdfast._journal import read
+from holdfast._journal.lease import PATIENCE_S
 from holdfast.engines.local import LocalEngine
 from holdfast.testing.engine_suite import Stage, alive, make_job, make_order
 from holdfast.testing.history import check_history
@@ -66,9 +68,7 @@ POINTS = [
     "after_claim_check:3",
     "after_append:3",
     "before_dispatch:1",
-    "before_dispatch:2",
     "before_dispatch:3",
-    "before_dispatch:4",
     "after_reply:3",
 ]
 
@@ -95,9 +95,9 @@ def test_a_driver_whose_heart_is_still_is_overtaken_after_a_wait(task: Task, sta
     need_namespaces()
     stopped = start(task, "after_append:5=stop")
     wait_until_stopped(stopped)
-    begun = psutil.Process(stopped.pid).cpu_times().system, os.times().elapsed
+    begun = time.monotonic()
     start(task, before=APART).finish()
-    assert os.times().elapsed - begun[1] > 15.0
+    assert time.monotonic() - begun > PATIENCE_S
     assert_fenced_without_a_trace(task, stopped)
 
 
@@ -118,8 +118,9 @@ def test_a_second_driver_that_cannot_see_the_first_is_refused_by_its_heartbeat(t
     wait_until(lambda: acknowledged_count(task.side) >= 1, doing=first)
     told = start(task, before=APART).result()
     assert told["error"] == "ExperimentBusy", told
-    first.finish()
-    assert check_history(task.storage, acknowledged(task.side)) == []
+    first.kill()
+    assert check_history(task.storage, acknowledged(task.side), at_rest=False) == []
+    wait_until_all_gone(task)
 
 
 @pytest.mark.parametrize("point", ["mid_checkpoint_stage", "before_checkpoint_rename", "after_checkpoint_rename"])

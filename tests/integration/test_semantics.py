@@ -25,7 +25,7 @@ from holdfast._core.events import DecisionMade, TrialSuggested
 from holdfast._journal import read
 from holdfast._projection.history import load_state
 from holdfast.engines.simulated import SimulatedEngine
-from holdfast.errors import ReportRefused
+from holdfast.errors import ExperimentExists, ReportRefused
 from holdfast.schedulers.base import TrialScheduler
 from holdfast.search import Searcher
 from holdfast.stopper import MaximumIterationStopper, Stopper
@@ -439,6 +439,21 @@ def test_fit_on_a_finished_experiment_runs_nothing(tmp_path: Path) -> None:
     assert len(list(read(LocalStorage(str(tmp_path / "exp"))))) == before
 
 
+def test_changed_code_is_accepted_and_on_record(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        simulated(tmp_path, callbacks=[Trouble(tmp_path / "stopped", 3)]).fit()
+    before = state_of(tmp_path).definitions
+
+    def changed(config, state=None):
+        yield {"score": -1.0}
+
+    changed._name = "play"
+    assert restored(tmp_path, changed).fit()[0].metrics["score"] == -1.0
+    after = state_of(tmp_path).definitions
+    assert after["trainable"] != before["trainable"]
+    assert after["job"] == before["job"]
+
+
 def test_unfinished_trials_may_be_left_with_what_they_have_and_the_rest_still_comes(tmp_path: Path) -> None:
     config = tune.TuneConfig(num_samples=4)
     with pytest.raises(ZeroDivisionError):
@@ -504,8 +519,10 @@ def test_answers_on_record_stand_though_the_plugins_would_give_others(tmp_path: 
     with pytest.raises(ZeroDivisionError):
         simulated(tmp_path, tune_config=config, callbacks=[Trouble(tmp_path / "stopped", 16)]).fit()
     before = answers()
+    assert "holdfast-searcher" not in [thread.name for thread in threading.enumerate()]
     grid = restored(tmp_path).fit()
     assert answers()[: len(before)] == before
+    assert "holdfast-searcher" not in [thread.name for thread in threading.enumerate()]
     assert len(grid) == 12
     mine = json.loads(log.read_text())
     assert mine == {result.metrics["trial_id"]: result.config["x"] for result in grid}
@@ -520,7 +537,8 @@ def test_answers_on_record_stand_though_the_plugins_would_give_others(tmp_path: 
 KILLED = """
 import os, signal, sys, holdfast as tune
 def train(config): return {"x": config["x"]}
-tuner = tune.Tuner(train, param_space={"x": tune.grid_search([1, 2])}, run_config=tune.RunConfig(name="exp", storage_path=sys.argv[1]))
+run = tune.RunConfig(name="exp", storage_path=sys.argv[1])
+tuner = tune.Tuner(train, param_space={"x": tune.grid_search([1, 2])}, run_config=run)
 if sys.argv[2] == "made":
     os.kill(os.getpid(), signal.SIGKILL)
 tuner.fit()
@@ -540,6 +558,68 @@ def test_a_driver_killed_before_its_first_trial_can_be_restored(tmp_path: Path, 
 
     grid = tune.Tuner.restore(tmp_path / "exp", train).fit()
     assert [result.metrics["x"] for result in grid] == [1, 2]
+
+
+def failing(config, state=None):
+    """Three rows, then an error."""
+    yield from ({"score": i} for i in range(3))
+    raise LookupError(f"no luck with {config['x']}")
+
+
+@pytest.mark.parametrize("fail_fast", [True, "raise"])
+def test_fail_fast_ends_the_experiment_which_can_go_on_later(tmp_path: Path, fail_fast) -> None:
+    failures = tune.FailureConfig(fail_fast=fail_fast)
+    made = simulated(tmp_path, {"x": tune.grid_search([1, 2])}, trainable=failing, workers=1, failure_config=failures)
+    if fail_fast == "raise":
+        with pytest.raises(LookupError, match="no luck with 1"):
+            made.fit()
+    else:
+        assert [type(error) for error in made.fit().errors] == [LookupError]
+    assert (state_of(tmp_path).ended, state_of(tmp_path).unfinished) == ("fail_fast", 1)
+
+    def failing_no_more(config, state=None):
+        yield {"score": 7}
+
+    failing_no_more._name = "failing"
+    grid = restored(tmp_path, failing_no_more).fit()
+    assert [(result.metrics["score"], type(result.error)) for result in grid] == [(2, LookupError), (7, type(None))]
+
+
+def test_without_fail_fast_a_failed_trial_raises_nothing(tmp_path: Path) -> None:
+    grid = simulated(tmp_path, {"x": tune.grid_search([1, 2])}, trainable=failing).fit()
+    assert (grid.num_errors, [str(error) for error in grid.errors]) == (2, ["no luck with 1", "no luck with 2"])
+    assert "LookupError" in Path(grid[0].path, "error.txt").read_text()
+
+
+def test_the_same_tuner_goes_on_after_it_was_interrupted(tmp_path: Path) -> None:
+    trouble = Trouble(tmp_path / "stopped", 3)
+    made = simulated(tmp_path, callbacks=[trouble])
+    with pytest.raises(ZeroDivisionError):
+        made.fit()
+    assert rows(made.get_results()) == [3]
+    assert rows(made.fit()) == [6]
+    assert trouble.left < 0  # the user's own instance went on
+
+
+def test_a_strict_experiment_runs_as_well(tmp_path: Path) -> None:
+    assert rows(simulated(tmp_path, durability="strict").fit()) == [6]
+
+
+def test_a_searcher_that_waits_is_asked_again(tmp_path: Path) -> None:
+    from holdfast.search import BasicVariantGenerator
+
+    config = tune.TuneConfig(num_samples=3, search_alg=BasicVariantGenerator(max_concurrent=1))
+    assert rows(simulated(tmp_path, tune_config=config, workers=4).fit()) == [6, 6, 6]
+
+
+def test_output_goes_where_it_was_asked_to(tmp_path: Path) -> None:
+    def train(config):
+        print("said")
+        print("sighed", file=sys.stderr)
+        return {"a": 1}
+
+    [result] = real(tmp_path, train, log_to_file=("out.txt", "err.txt")).fit()
+    assert [Path(result.path, name).read_text() for name in ("out.txt", "err.txt")] == ["said\n", "sighed\n"]
 
 
 # ------------------------------------------------------------------------------------------ where fit() works

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -300,6 +301,7 @@ class World:
                 assert moot or order.resume in [kept.saved for kept in trial.kept]
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(seed=st.integers(0, 2**32), steps=st.integers(1, 120))
 def test_what_always_holds(seed: int, steps: int) -> None:
@@ -308,6 +310,7 @@ def test_what_always_holds(seed: int, steps: int) -> None:
         world.step()
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(seed=st.integers(0, 2**32), steps=st.integers(1, 120))
 def test_a_replay_gives_the_same_orders_from_any_snapshot(seed: int, steps: int) -> None:
@@ -324,6 +327,7 @@ def test_a_replay_gives_the_same_orders_from_any_snapshot(seed: int, steps: int)
     assert again.open_orders == world.controller.open_orders
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(seed=st.integers(0, 2**32))
 def test_a_world_without_crashes_comes_to_an_end(seed: int) -> None:

@@ -37,6 +37,8 @@ from holdfast.errors import ConfigError, Deprecated, TuneError
         (lambda: CheckpointConfig(checkpoint_score_attribute=3), "the name of a metric"),
         (lambda: CheckpointConfig(checkpoint_frequency=-1), "whole number"),
         (lambda: RunConfig(durability="always"), "'group' or 'strict'"),
+        (lambda: RunConfig(log_to_file=("a",)), "pair of names"),
+        (lambda: RunConfig(log_to_file=3), "pair of names"),
         (lambda: RunConfig(verbose=7), "0, 1, 2 or 3"),
         (lambda: RunConfig(sync_config=object()), "not supported yet"),
         (lambda: RunConfig(storage_filesystem=object()), "not supported yet"),

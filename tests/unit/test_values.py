@@ -147,7 +147,7 @@ def test_arrays_come_back_writable():
         np.dtype("f4"),
         np.float32,
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_other_objects_go_through_the_store(value):
     shelf = Shelf()

@@ -38,6 +38,7 @@ from holdfast.stopper.base import CombinedStopper, Stopper
 from holdfast.stopper.function_stopper import FunctionStopper
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
+from holdfast.storage.local import LocalStorage
 
 __all__ = ["Choices", "Minds", "Outcome", "drive", "engine_named", "minds", "plugins_of"]
 
@@ -132,6 +133,8 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
     engine = choices.engine
     if journal.previous is not None and not journal.previous_closed:
         _end_leftovers(created.experiment_id)
+        if isinstance(storage, LocalStorage):
+            storage.sweep_all()
     driver: Driver | None = None
     try:
         engine.open(_job(storage, created, spec, choices, journal.epoch))
@@ -155,6 +158,8 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
         raise
     finally:
         engine.close()
+        if driver is not None:
+            driver.parts.advice.desk.close()
         for follower in driver.parts.followers if driver else ():
             with suppress(TuneError):  # a disk that refuses has said so already, or the journal has it all
                 follower.close()

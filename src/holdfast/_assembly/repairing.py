@@ -15,6 +15,7 @@ from holdfast.clock import SystemClock
 from holdfast.errors import InternalError
 from holdfast.logger.files import TrialFiles
 from holdfast.storage.definitions import Definitions
+from holdfast.storage.kind import check_local
 from holdfast.storage.local import LocalStorage
 
 __all__ = ["repair"]
@@ -35,6 +36,8 @@ def repair(storage: LocalStorage, takeover: bool) -> list[str]:
         JournalError: The journal is damaged where it was durable: nothing was changed.
         StorageError: The disk refuses.
     """
+    check_local(storage.root)
+    load_history(storage)  # a damaged journal is refused before anything is claimed
     journal = open_journal(storage, owner=Owner.of_this_process(), clock=SystemClock(), takeover=takeover)
     try:
         done = [f"cut {cut.size} bytes behind the last sync mark of {cut.file}, kept in journal/cut/" for cut in journal.cuts]
@@ -44,9 +47,8 @@ def repair(storage: LocalStorage, takeover: bool) -> list[str]:
         for trial in state.trials.values():
             named = {checkpoint_name(kept.saved.index) for kept in trial.kept}
             done += [f"removed {path}, which no record names" for path in sweep(storage, trial.dirname, named)]
-        for directory in ("journal", "journal/epochs", "journal/packs", "journal/snapshots", "definitions"):
-            count = storage.sweep(directory)
-            done += [f"removed {count} half-written files from {directory}/"] if count else []
+        swept = storage.sweep_all()
+        done += [f"removed {swept} half-written files"] if swept else []
         packed = journal.compact()
         done += [f"packed {packed} segments of the journal"] if packed else []
         if os.access(storage.root, os.W_OK):

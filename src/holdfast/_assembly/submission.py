@@ -12,6 +12,7 @@ import re
 import secrets
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from holdfast._core.events import ExperimentCreated
 from holdfast._core.policy import Policy
 from holdfast._journal import Owner, create, exists
 from holdfast._runtime.chance import draw_seed
+from holdfast.callback import Callback
 from holdfast.config import RunConfig, TuneConfig
 from holdfast.errors import ConfigError, ExperimentExists, JobChanged, NotSerializable
 from holdfast.schedulers.base import TrialScheduler
@@ -106,6 +108,9 @@ def submit(trainable: Trainable, param_space: Any, tune_config: TuneConfig, run_
 
 def drafted(trainable: Trainable, param_space: Any, tune_config: TuneConfig, run_config: RunConfig) -> Draft:
     """Checks a job; errors as in `submit`. Nothing is written."""
+    for given, kind in ((tune_config, TuneConfig), (run_config, RunConfig)):
+        if not isinstance(given, kind):
+            raise ConfigError(f"Tuner was given {given!r} where a {kind.__name__} belongs.")
     name = trainable_name(trainable)
     spec = JobSpec(_checked_space(param_space), tune_config, run_config)
     _check_parts(spec)
@@ -236,12 +241,16 @@ def _checked_space(space: Any) -> dict[str, Any]:
 
 def _check_parts(spec: JobSpec) -> None:
     tune, run = spec.tune_config, spec.run_config
+    for number, callback in enumerate(run.callbacks):
+        if not isinstance(callback, Callback):
+            raise ConfigError(f"RunConfig(callbacks=...): number {number} is {callback!r}; give instances of holdfast.Callback.")
     for what, value, kind in (
         ("TuneConfig(scheduler=...)", tune.scheduler, TrialScheduler),
         ("TuneConfig(search_alg=...)", tune.search_alg, Searcher),
     ):
         if value is not None and not isinstance(value, kind):
             raise ConfigError(f"{what} is {value!r}: give a holdfast {kind.__name__}.")
+    _warn_of_choosers(tune.scheduler)
     stop = run.stop
     many = isinstance(stop, (list, tuple)) and all(isinstance(part, Stopper) for part in stop)
     if not (stop is None or many or isinstance(stop, (Mapping, Stopper)) or callable(stop)):
@@ -258,6 +267,18 @@ def _check_parts(spec: JobSpec) -> None:
             "checkpoint_frequency and checkpoint_at_end are for class trainables; a function decides itself: "
             "report(metrics, checkpoint=...)."
         )
+
+
+def _warn_of_choosers(scheduler: TrialScheduler | None) -> None:
+    for kind in type(scheduler).__mro__:
+        if "choose_trial_to_run" in vars(kind):
+            if not kind.__module__.startswith("holdfast."):
+                warnings.warn(
+                    f"{kind.__name__}.choose_trial_to_run is not asked so far: pending trials run in the order of their creation, "
+                    "then paused ones.",
+                    stacklevel=2,
+                )
+            return
 
 
 def _pickled_spec(spec: JobSpec) -> bytes:

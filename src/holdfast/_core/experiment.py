@@ -168,6 +168,8 @@ class ExperimentState(msgspec.Struct):
 
     def _take_up(self, trial: TrialState, how: str) -> None:
         """What a new epoch does with a trial that it found: goes on with it, begins it anew, or leaves it."""
+        if how == "resume" and trial.state == ERROR and not trial.may_resume():
+            how = "skip"
         if how != "skip" and trial.state in FINAL:
             self.revived.append(trial.trial_id)
         if how == "resume":

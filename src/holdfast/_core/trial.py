@@ -200,6 +200,10 @@ class TrialState(msgspec.Struct, gc=False):
         """The checkpoint that the next attempt begins from."""
         return self.kept[-1] if self.kept else None
 
+    def may_resume(self) -> bool:
+        """Whether the trial can go on at all: not when the last of its checkpoints was broken; it must be restarted then."""
+        return bool(self.kept) or self.failure is None or self.failure.kind != "checkpoint"
+
     def begin(self, event: AttemptStarted, wall: float) -> None:
         """A worker runs an attempt, from the resume point on."""
         point = self.resume_point()

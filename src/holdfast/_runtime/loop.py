@@ -187,7 +187,7 @@ class Driver:
         for follower in parts.followers:
             follower.close()
         parts.journal.sync()
-        parts.snapshots.consider(self.controller, parts.advice, parts.callbacks, parts.journal)
+        parts.snapshots.consider(self.controller, parts.advice, parts.callbacks, parts.journal, ending=True)
 
     def answer(self, judgement: Judgement, *, repeated: bool = False) -> DecisionMade:
         """The decision on a row: what was judged, with what callbacks change in the row."""

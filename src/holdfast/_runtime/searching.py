@@ -96,7 +96,7 @@ class SearcherDesk:
     @property
     def resting(self) -> bool:
         """Whether nothing is being thought and nothing waits to be heard: the moment for a snapshot."""
-        return self._thread is None or (self._given == self._done and not self._ready)
+        return self._given == self._done and not self._ready
 
     def tell(self, method: str, *arguments: Any, **named: Any) -> None:
         """Has the searcher hear something: the name of its method and the arguments."""

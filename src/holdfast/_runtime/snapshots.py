@@ -35,18 +35,27 @@ class Cut(NamedTuple):
 class Snapshots:
     """When to take one: by default when the records since the last outnumber four times the trials, and 20,000.
 
+    Where callbacks have a memory, which is kept nowhere else, 500 records are enough, and each orderly end has one.
+
     Args:
         due: Says whether one is due, given the position, the position of the last one and the number of trials.
+        last: The position of the newest one on disk.
     """
 
     def __init__(self, due: Callable[[int, int, int], bool] | None = None, last: int = -1) -> None:
         self._due = due or _default_due
         self._last = last
 
-    def consider(self, controller: Controller, advice: Advice, callbacks: CallbackDesk, journal: Journal) -> None:
+    def consider(
+        self, controller: Controller, advice: Advice, callbacks: CallbackDesk, journal: Journal, *, ending: bool = False
+    ) -> None:
         """Takes a snapshot if one is due and this is a moment for it."""
         position = controller.state.position
-        if position == self._last or not self._due(position, self._last, len(controller.state.trials)):
+        if position == self._last:
+            return
+        behind = position - self._last
+        remembering = (ending or behind > _OFTEN) and any(memory is not None for memory in callbacks.memories())
+        if not remembering and not self._due(position, self._last, len(controller.state.trials)):
             return
         if not advice.desk.resting:
             return
@@ -81,6 +90,9 @@ def _payload(controller: Controller, advice: Advice, callbacks: CallbackDesk) ->
     except Exception:  # noqa: BLE001 - a plug-in that cannot be pickled is replayed instead
         return None
     return msgspec.msgpack.encode((controller, pickled, advice.desk.calls, memories))
+
+
+_OFTEN = 500  # records between snapshots where callbacks have a memory
 
 
 def _default_due(position: int, last: int, trials: int) -> bool:

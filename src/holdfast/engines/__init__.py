@@ -1,1 +1,1 @@
-"""(to be written)"""
+"""What runs attempts: the engine port and its adapters."""

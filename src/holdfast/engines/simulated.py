@@ -191,7 +191,7 @@ class SimulatedEngine:
         except StopIteration:
             self._finish(run, "completed", None)
         except Exception as error:  # noqa: BLE001 - the user's own code
-            self._finish(run, "failed", Failure("code", f"{type(error).__name__}: {error}"))
+            self._finish(run, "failed", _failure(error))
         else:
             self._report(run, yielded)
 
@@ -237,6 +237,19 @@ def _load(storage: Storage | None, order: StartAttempt) -> Any:
     if order.resume is None or storage is None:
         return None
     return pickle.loads(storage.read(f"{order.dirname}/{checkpoint_name(order.resume.index)}/state.pkl"))
+
+
+def _failure(error: Exception) -> Failure:
+    import traceback
+
+    import cloudpickle
+
+    text = "".join(traceback.format_exception(error))
+    try:
+        pickled = cloudpickle.dumps(error)
+    except Exception:  # noqa: BLE001 - pickling runs the user's code
+        pickled = b""
+    return Failure("code", f"{type(error).__name__}: {error}", text, pickled)
 
 
 def seeded_fate(seed: int, kill: float, fail: float = 0.0) -> Callable[[Moment], str | None]:

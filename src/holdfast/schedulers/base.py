@@ -68,10 +68,10 @@ class TrialScheduler:
         """Hears that a trial ended, with its last row."""
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Hears that a paused or pending trial will not run."""
+        """Not called so far: a trial that will not run any more is in a final state in the view."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """The pending or paused trial to run next; None for none."""
+        """Not asked so far: pending trials run in the order of their creation, then paused ones; overriding it is warned of."""
         raise NotImplementedError(f"{type(self).__name__} must define choose_trial_to_run")
 
     def debug_string(self) -> str:

@@ -209,6 +209,10 @@ class LocalStorage:
             self.delete(f"{directory}/{name}")
         return len(staged)
 
+    def sweep_all(self) -> int:
+        """Does `sweep` wherever whole files are put; returns how many files went."""
+        return sum(map(self.sweep, ("journal", "journal/epochs", "journal/packs", "journal/snapshots", "journal/cut", "definitions")))
+
     def _resolve(self, path: str) -> str:
         if not path or path[0] == "/" or "\0" in path or (".." in path and ".." in path.split("/")):
             raise ConfigError(f"{path!r} leaves the experiment's directory {self.root}: give a relative path without '..'")

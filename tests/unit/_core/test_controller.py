@@ -387,6 +387,23 @@ class TestTakingOver:
         commands = play.lose()
         assert commands == [EndEpoch("finished")] if how == "skip" else kinds(commands) == ["StartAttempt"]
 
+    def test_a_checkpoint_of_the_old_directory_is_not_dropped_in_the_new_one(self) -> None:
+        play = played(num_to_keep=1)
+        for _ in range(2):
+            play.row(save=True)
+            _, *drops = play.decide()
+        assert drops[0].order in play.controller.open_orders
+        play.epoch(unfinished="restart")
+        assert drops[0].order not in play.controller.open_orders
+
+    def test_a_checkpoint_is_still_to_be_dropped_where_its_trial_goes_on(self) -> None:
+        play = played(num_to_keep=1)
+        for _ in range(2):
+            play.row(save=True)
+            _, *drops = play.decide()
+        play.epoch()
+        assert drops[0].order in play.controller.open_orders
+
     def test_a_row_without_a_decision_is_still_to_be_decided_when_its_trial_goes_on(self) -> None:
         play = played()
         [decide] = play.row()

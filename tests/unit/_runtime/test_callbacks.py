@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from stories import Story
-
 from holdfast import values
 from holdfast._core.events import Record
 from holdfast._runtime.advice import Judgement
 from holdfast._runtime.callbacks import CallbackDesk
 from holdfast._runtime.roll import Roll
 from holdfast.callback import Callback
+from stories import Story
 
 CALLS = [name for name in vars(Callback) if name.startswith("on_")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import ClassVar
 
 import pytest
 
@@ -10,6 +11,7 @@ from holdfast._assembly.explaining import explain
 from holdfast._core.policy import Resume
 from holdfast._projection.history import load_state
 from holdfast._runtime.recovery import sweep
+from holdfast.callback import Callback
 from holdfast.config import CheckpointConfig, RunConfig, TuneConfig
 from holdfast.space import uniform
 from holdfast.testing.disk import SimulatedStorage, crash
@@ -37,6 +39,7 @@ def killed(simulation: Simulation) -> list[SimulatedStorage]:
     return [crash(disk, at, random.Random(at), "kill") for at in range(born, len(disk.log))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["skip", "restart", "resume"])
 def test_it_ends_well_from_wherever_the_last_driver_was_killed(
     simulation: Simulation, killed: list[SimulatedStorage], how: str
@@ -66,3 +69,46 @@ def test_a_sweep_takes_what_no_record_names_and_nothing_else() -> None:
     removed = sweep(disk, "trial", {"checkpoint_000002"})
     assert removed == ["trial/.staging-2-x", "trial/checkpoint_000001", "trial/checkpoint_000003"]
     assert disk.names("trial") == ["checkpoint_000002", "model.pt"]
+
+
+class Seen(Callback):
+    """Remembers each row and each end that it has heard of, and says at the end what that was."""
+
+    ends: ClassVar[list] = []
+
+    def __init__(self) -> None:
+        self.rows: set[tuple[str, int]] = set()
+        self.over: set[str] = set()
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        assert info.get("repeated") or (trial.trial_id, result["training_iteration"]) not in self.rows
+        self.rows.add((trial.trial_id, result["training_iteration"]))
+
+    def on_trial_complete(self, iteration, trials, trial, **info):
+        assert info.get("repeated") or trial.trial_id not in self.over
+        self.over.add(trial.trial_id)
+
+    def on_experiment_end(self, trials, **info):
+        Seen.ends.append((len(self.rows), len(self.over)))
+
+    def get_state(self):
+        return {"rows": self.rows, "over": self.over}
+
+    def set_state(self, state):
+        self.rows, self.over = state["rows"], state["over"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("snapshot_due", [lambda *_: False, lambda *_: True], ids=["never", "always"])
+def test_a_callback_with_a_memory_misses_nothing_and_hears_nothing_twice_unmarked(snapshot_due) -> None:
+    run = RunConfig(name="simulated", verbose=0, callbacks=[Seen()])
+    simulation = Simulation(train, {"x": uniform(0, 1)}, TuneConfig(num_samples=3, seed=1), run, workers=2)
+    disk = simulation.begin()
+    born = len(disk.log)
+    simulation.run(disk, snapshot_due=snapshot_due)
+    Seen.ends.clear()
+    for at in range(born, len(disk.log)):
+        again = crash(disk, at, random.Random(at), "kill")
+        if not load_state(again).ended:
+            simulation.run(again, snapshot_due=snapshot_due)
+            assert Seen.ends.pop() == (9, 3), at

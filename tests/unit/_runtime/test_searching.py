@@ -144,6 +144,17 @@ def test_it_does_not_rest_while_a_thought_is_under_way(desks) -> None:
     assert desk.resting
 
 
+def test_an_answer_that_is_not_on_record_yet_is_no_moment_for_a_snapshot(desks) -> None:
+    desk = desk_of(Notes())
+    desks.append(desk)
+    desk.go_live(lambda: None)
+    desk.ask(ask(0), heard=0)
+    desk.close()
+    assert not desk.resting
+    desk.answers()
+    assert desk.resting
+
+
 def test_what_it_draws_is_a_function_of_the_call_and_not_of_the_thread(desks) -> None:
     lots = []
     for make in (Notes, Instant):
@@ -201,9 +212,7 @@ class TestReplay:
 
     def test_objects_in_it_are_handed_over_as_objects(self) -> None:
         shelf = Shelf()
-        desk = SearcherDesk(
-            Notes({"x": 2}), 7, "abcde", {}, lambda index, *_: Names("", "", ""), shelf, own_chance=False
-        )
+        desk = SearcherDesk(Notes({"x": 2}), 7, "abcde", {}, lambda index, *_: Names("", "", ""), shelf, own_chance=False)
         desk.ask(ask(0), heard=0, replaying=True)
         encoded = values.encode({"x": random.Random}, shelf.store)
         desk.settle(TrialSuggested("1.0.0", 0, "abcde_00000", encoded, b"\x80", "0", "dir0", "n"))
