@@ -45,7 +45,7 @@ def task(tmp_path: Path) -> Task:
 
 
 def kill_when_it_works(driver: DriverProcess, victims: tuple[str, ...], rows: int, lots: random.Random) -> None:
-    """SIGKILL of several processes, as nearly at once as one can, when so many reports have returned."""
+    """SIGKILL of several processes at once, when so many reports have returned."""
     roles: dict[str, list[int]] = {}
 
     def works() -> bool:
@@ -56,9 +56,10 @@ def kill_when_it_works(driver: DriverProcess, victims: tuple[str, ...], rows: in
 
     wait_until(works, doing=driver)
     pids = [driver.pid if victim == "driver" else lots.choice(roles[victim]) for victim in victims]
-    for pid in pids:
-        with suppress(ProcessLookupError):  # a worker may have ended meanwhile
-            os.kill(pid, signal.SIGKILL)
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that none can act on another's death
+        for pid in pids:
+            with suppress(ProcessLookupError):  # a worker may have ended meanwhile
+                os.kill(pid, number)
     if "driver" in victims:
         driver.kill()
 

@@ -400,12 +400,14 @@ def test_a_callback_remembers_and_hears_again_what_it_may_have_missed(tmp_path: 
 
     with pytest.raises(ZeroDivisionError):
         simulated(tmp_path, callbacks=[Remember(), Trouble(tmp_path / "stopped", 3)]).fit()
+    assert not (tmp_path / "exp" / "journal" / "snapshots").exists()  # a row was not decided: no moment for one
     restored(tmp_path).fit()
     heard = log.read_text().splitlines()
     assert heard[:4] == ["setup", "1.0", "2.0", "3.0"]
     assert heard[4] == "setup"
     assert "3.0 again" in heard
     assert heard[-1] == str([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    assert (tmp_path / "exp" / "journal" / "snapshots").exists()
 
 
 def test_the_driver_ends_with_a_callbacks_own_error_wherever_it_is_raised(tmp_path: Path) -> None:
@@ -556,6 +558,8 @@ def test_a_driver_killed_before_its_first_trial_can_be_restored(tmp_path: Path, 
     def train(config):
         return {"x": config["x"]}
 
+    with pytest.raises(ExperimentExists, match="Go on with it"):
+        real(tmp_path, train).fit()  # it is another process's, though it never ran
     grid = tune.Tuner.restore(tmp_path / "exp", train).fit()
     assert [result.metrics["x"] for result in grid] == [1, 2]
 

@@ -187,7 +187,8 @@ class Driver:
         for follower in parts.followers:
             follower.close()
         parts.journal.sync()
-        parts.snapshots.consider(self.controller, parts.advice, parts.callbacks, parts.journal, ending=True)
+        if reason != "error":  # after an error a plug-in may have heard half of a record
+            parts.snapshots.consider(self.controller, parts.advice, parts.callbacks, parts.journal, ending=True)
 
     def answer(self, judgement: Judgement, *, repeated: bool = False) -> DecisionMade:
         """The decision on a row: what was judged, with what callbacks change in the row."""

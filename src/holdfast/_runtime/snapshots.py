@@ -57,7 +57,7 @@ class Snapshots:
         remembering = (ending or behind > _OFTEN) and any(memory is not None for memory in callbacks.memories())
         if not remembering and not self._due(position, self._last, len(controller.state.trials)):
             return
-        if not advice.desk.resting:
+        if controller.deciding or controller.asking or not advice.desk.resting:  # an answer that is in no record would be lost
             return
         if journal.durable < position:
             journal.sync()

@@ -289,7 +289,7 @@ class EngineSuite:
         again = make_order(config={"steps": 2}, attempt=2, resume=saved, number=1, grant=1)
         (end,) = stage.run(again)
         assert end.failure is not None
-        assert (end.outcome, end.failure.kind) == ("failed", "storage")
+        assert (end.outcome, end.failure.kind) == ("failed", "checkpoint")
         broken = [seen for seen in stage.seen if isinstance(seen, CheckpointBroken)]
         assert [(one.attempt, one.index) for one in broken] == [(2, 0)]
         assert stage.rows_of(again) == []
