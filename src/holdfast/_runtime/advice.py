@@ -64,6 +64,14 @@ class Judgement(NamedTuple):
     stop_all: bool
 
 
+def _at_least(value: Any, bound: Any) -> bool:
+    """Whether a reported value has reached its bound; one that cannot be compared (None, text) has not."""
+    try:
+        return bool(value >= bound)
+    except (TypeError, ValueError):
+        return False
+
+
 class Advice:
     """The plug-ins' one interlocutor.
 
@@ -173,7 +181,7 @@ class Advice:
                     import warnings
 
                     warnings.warn(f"stop= names {key!r}, which no row holds so far; rows hold {sorted(flat)}", stacklevel=2)
-            elif flat[key] >= bound:
+            elif _at_least(flat[key], bound):
                 return True
         return False
 
