@@ -209,7 +209,7 @@ class Fleet:
         """
         guardian = self._guardian
         guardian.end()
-        end_with_token(self._job.token)  # all of it: a driver that was stopped since epoch 1 must spare epoch 10
+        end_with_token(f"{self._job.token}\0")  # all of it: a driver that was stopped since epoch 1 must spare epoch 10
         if not self._ready:
             raise WorkerLost(
                 f"The processes that run trials could not be started on this machine. They said:\n{guardian.complaint()}"
