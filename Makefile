@@ -19,7 +19,7 @@ help: ## this list
 demo: $(DEMO)/.installed ## tune a classifier, kill the driver half-way, restore it, count what was lost
 	@$(DEMO)/bin/python examples/quickstart.py
 
-test: $(VENV)/.installed ## all tests but the soak tests
+test: check ## lint, types, import contracts, and all tests but the soak tests
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup $(ARGS)
 
 test-slow: $(VENV)/.installed ## all tests, soak tests included, with fresh random examples

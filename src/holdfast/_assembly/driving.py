@@ -15,6 +15,7 @@ from holdfast._assembly.submission import JobSpec, versions
 from holdfast._core.admission import capacity
 from holdfast._core.controller import Controller
 from holdfast._core.events import EpochStarted, ExperimentCreated
+from holdfast._core.experiment import ExperimentState
 from holdfast._core.policy import Resume
 from holdfast._journal import Journal, Owner, open_journal
 from holdfast._runtime import snapshots
@@ -72,10 +73,11 @@ class Minds(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How an epoch ended: its reason, and the signal that ended it or 0."""
+    """How an epoch ended: its reason, the signal that ended it or 0, and the fold of the whole journal."""
 
     reason: str
     signal: int
+    state: ExperimentState
 
 
 def drive(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: Choices) -> Outcome:
@@ -147,7 +149,7 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
         interrupted = signals.caught and not driver.ending
         reason = "interrupted" if interrupted else driver.ending
         driver.finish(reason, f"signal {signals.caught}" if interrupted else "")
-        return Outcome(reason, signals.caught if interrupted else 0)
+        return Outcome(reason, signals.caught if interrupted else 0, driver.state)
     except (Fenced, StorageError, InternalError):
         raise
     except BaseException as error:

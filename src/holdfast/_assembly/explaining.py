@@ -9,8 +9,8 @@ from __future__ import annotations
 from holdfast._assembly.driving import minds, plugins_of
 from holdfast._assembly.submission import JobSpec
 from holdfast._core.commands import WakeAt
-from holdfast._core.events import ExperimentCreated
 from holdfast._journal import read
+from holdfast._projection.history import birth_of
 from holdfast._runtime.recovery import replay
 from holdfast.errors import InternalError
 from holdfast.storage.base import Storage
@@ -32,9 +32,7 @@ def explain(storage: Storage) -> list[str]:
         DefinitionError: The job's objects cannot be loaded by this Python.
     """
     records = read(storage)
-    created = next(iter(read(storage))).event
-    if not isinstance(created, ExperimentCreated):
-        raise InternalError("the journal begins without a birth record")
+    created = birth_of(storage)
     spec = Definitions(storage).fresh(created.definitions["job"])
     if not isinstance(spec, JobSpec):
         raise InternalError("the definition of the job is no job")

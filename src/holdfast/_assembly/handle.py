@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from holdfast._assembly.driving import Choices, drive, engine_named
 from holdfast._assembly.places import experiment_at
 from holdfast._assembly.submission import JobSpec, Submitted, pickled, same_job, submit, trainable_name
-from holdfast._core.events import ExperimentCreated
+from holdfast._core.events import EpochEnded, ExperimentCreated
+from holdfast._core.experiment import ExperimentState
 from holdfast._core.policy import Resume
 from holdfast._core.trial import ERROR
-from holdfast._journal import exists
+from holdfast._journal import exists, last_of_ended
 from holdfast._projection.failures import revived
-from holdfast._projection.history import load_state
+from holdfast._projection.history import birth_of, load_state
 from holdfast.config import ResumeConfig, RunConfig, TuneConfig
 from holdfast.errors import ExperimentBusy, ExperimentExists, ExperimentInterrupted, InternalError, JobChanged, NotFitted
 from holdfast.result import ResultGrid
@@ -71,8 +72,7 @@ class Handle:
                 f"There is an experiment at {self.storage.root} already, and nothing is mixed into it. Go on with it: "
                 f"Tuner.restore({self.storage.root!r}, trainable).fit(); or give this one another name; or delete that directory."
             )
-        state = load_state(self.storage)
-        if state.created is None or state.created.experiment_id != created.experiment_id:
+        if birth_of(self.storage).experiment_id != created.experiment_id:
             raise ExperimentExists(
                 f"Another Tuner was made for {self.storage.root} after this one, and its job took the place of this one's there. "
                 "Run that one, or give each its own name."
@@ -80,14 +80,11 @@ class Handle:
         check_local(self.storage.root)
         spec = self._take_spec(created)
         self._fresh = False
-        # A driver that crashed behind the last row owes the rest: dropped checkpoints, files, the end on record.
-        done = state.epoch is not None and state.over and state.ended
-        if done and not self._takes_up_again(state.trials.values()):
+        if self._is_finished():
             return self._grid(spec)
         definitions = Definitions(self.storage)
         sha = definitions.store(self._trainable)
-        changed = {} if sha == state.definitions.get("trainable") else {"trainable": sha}
-        choices = Choices(self._resume, self._trainable, changed, engine_named(self._engine), self._takeover)
+        choices = Choices(self._resume, self._trainable, {"trainable": sha}, engine_named(self._engine), self._takeover)
         try:
             outcome = drive(self.storage, created, spec, choices)
         except ExperimentBusy:
@@ -96,7 +93,7 @@ class Handle:
             self._tell(spec, f"{type(error).__name__} ended the experiment")
             raise
         self._resume = Resume()  # asked for once; another fit() of this Tuner goes on plainly
-        grid = self._grid(spec)
+        grid = self._grid(spec, outcome.state)
         if outcome.reason == "interrupted":
             self._tell(spec, f"signal {outcome.signal} ended the experiment")
             raise ExperimentInterrupted(self.storage.root, outcome.signal, grid)
@@ -138,13 +135,22 @@ class Handle:
             raise InternalError(f"the definition of the job at {self.storage.root} is no job")
         return spec
 
-    def _takes_up_again(self, trials: Any) -> bool:
-        """Whether finished trials are to be run again."""
-        resume = self._resume
-        return any((resume.errored if trial.state == ERROR else resume.finished) != "skip" for trial in trials)
+    def _is_finished(self) -> bool:
+        """Whether nothing is left to run: the last driver said so, and no finished trial is to be taken up again.
 
-    def _grid(self, spec: JobSpec) -> ResultGrid:
-        return ResultGrid(self.storage, spec.tune_config.metric, spec.tune_config.mode)
+        A driver that crashed behind the last row has not said so: it owes files, dropped checkpoints, the end on record.
+        """
+        last = last_of_ended(self.storage)
+        if last is None or not isinstance(last.event, EpochEnded) or last.event.reason != "finished":
+            return False
+        resume = self._resume
+        if resume.finished == "skip" and resume.errored == "skip":
+            return True
+        trials = load_state(self.storage).trials.values()
+        return all((resume.errored if trial.state == ERROR else resume.finished) == "skip" for trial in trials)
+
+    def _grid(self, spec: JobSpec, state: ExperimentState | None = None) -> ResultGrid:
+        return ResultGrid(self.storage, spec.tune_config.metric, spec.tune_config.mode, state=state)
 
     def _first_error(self) -> Exception:
         for trial in load_state(self.storage).trials.values():
@@ -178,10 +184,7 @@ def restored(
 ) -> Handle:
     """A handle on an experiment that is there already; errors as in `Tuner.restore`."""
     storage = experiment_at(path, storage_filesystem)
-    state = load_state(storage)
-    created = state.created
-    if created is None:
-        raise InternalError(f"the journal at {storage.root} begins without a birth record")
+    created = birth_of(storage)
     name = trainable_name(trainable)
     if name != created.trainable_name:
         raise JobChanged(

@@ -23,6 +23,7 @@ from holdfast._assembly.places import new_directory
 from holdfast._core.events import ExperimentCreated
 from holdfast._core.policy import Policy
 from holdfast._journal import Owner, create, exists
+from holdfast._projection.history import birth_of
 from holdfast._runtime.chance import draw_seed
 from holdfast.callback import Callback
 from holdfast.config import RunConfig, TuneConfig
@@ -274,8 +275,8 @@ def _warn_of_choosers(scheduler: TrialScheduler | None) -> None:
         if "choose_trial_to_run" in vars(kind):
             if not kind.__module__.startswith("holdfast."):
                 warnings.warn(
-                    f"{kind.__name__}.choose_trial_to_run is not asked so far: pending trials run in the order of their creation, "
-                    "then paused ones.",
+                    f"{kind.__name__}.choose_trial_to_run is not asked so far: pending trials run in the order of "
+                    "their creation, then paused ones.",
                     stacklevel=2,
                 )
             return
@@ -329,7 +330,7 @@ def _is_taken(storage: LocalStorage) -> bool:
         ExperimentExists: The directory holds foreign files.
     """
     if exists(storage):
-        if storage.names("journal/epochs") or _read_creator(storage) != _creator(Owner.of_this_process()):
+        if storage.names("journal/epochs") or birth_of(storage).created_by != _creator(Owner.of_this_process()):
             return True
         storage.delete("journal/birth")
         return False
@@ -340,13 +341,6 @@ def _is_taken(storage: LocalStorage) -> bool:
             "Nothing was written. Give another name or storage_path."
         )
     return False
-
-
-def _read_creator(storage: LocalStorage) -> str:
-    from holdfast._journal import read
-
-    birth = next(iter(read(storage))).event
-    return birth.created_by if isinstance(birth, ExperimentCreated) else ""
 
 
 def _creator(owner: Owner) -> str:

@@ -17,7 +17,7 @@ from holdfast._journal.segment import Part, header_of, live_parts, sealed_parts
 from holdfast.errors import JournalError
 from holdfast.storage.base import Storage
 
-__all__ = ["Follower", "exists", "read", "records_of"]
+__all__ = ["Follower", "exists", "last_of_ended", "read", "records_of"]
 
 
 def exists(storage: Storage) -> bool:
@@ -56,6 +56,23 @@ def read(storage: Storage, after: int = -1) -> Iterator[Record]:
         last = seal.last
         if last > after:
             yield from records_of(sealed_parts(ledger, seal), epoch, after)
+
+
+def last_of_ended(storage: Storage) -> Record | None:
+    """The last record of a journal whose last driver closed it; None where one crashed or is at work. Reads one epoch only.
+
+    Raises:
+        ExperimentNotFound: There is no experiment.
+        JournalError: That epoch does not read.
+    """
+    ledger = Ledger(storage)
+    for epoch in range(ledger.newest(), 0, -1):
+        seal = ledger.seal(epoch)
+        if seal is None:
+            return None
+        if seal.last >= seal.first:
+            return next(records_of(sealed_parts(ledger, seal), epoch, seal.last - 1))
+    return None
 
 
 def records_of(parts: list[Part], epoch: int, after: int = -1) -> Iterator[Record]:

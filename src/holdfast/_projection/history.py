@@ -25,6 +25,7 @@ from holdfast._core.events import (
     CheckpointDropped,
     DecisionMade,
     EpochStarted,
+    ExperimentCreated,
     Failure,
     Record,
     ResultReported,
@@ -33,6 +34,7 @@ from holdfast._core.events import (
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.trial import TERMINATED, TrialState
 from holdfast._projection.rows import Origin, Place, full_row
+from holdfast.errors import InternalError
 from holdfast.storage.base import Storage
 from holdfast.values import decode
 
@@ -246,6 +248,19 @@ def shown(
     if changes:
         full.update(decode(changes, load))
     return full
+
+
+def birth_of(storage: Storage) -> ExperimentCreated:
+    """The birth record of an experiment. Reads only.
+
+    Raises:
+        ExperimentNotFound: There is no experiment.
+        JournalError: The birth record does not read.
+    """
+    event = next(iter(_journal.read(storage))).event
+    if not isinstance(event, ExperimentCreated):
+        raise InternalError(f"the journal at {storage.root} begins without a birth record")
+    return event
 
 
 def load_state(storage: Storage) -> ExperimentState:

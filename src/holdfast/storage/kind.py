@@ -70,5 +70,5 @@ def check_local(path: str) -> None:
     if kind and kind not in LOCAL:
         raise ConfigError(
             f"{path} lies on a file system of type {kind!r}, which is not known to be local. Appending to a "
-            f"journal is safe on local file systems only so far ({', '.join(sorted(LOCAL))}): give a storage_path on one of these."
+            f"journal is safe on local ones only so far ({', '.join(sorted(LOCAL))}): give a storage_path on one of these."
         )

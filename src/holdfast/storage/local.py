@@ -211,7 +211,9 @@ class LocalStorage:
 
     def sweep_all(self) -> int:
         """Does `sweep` wherever whole files are put; returns how many files went."""
-        return sum(map(self.sweep, ("journal", "journal/epochs", "journal/packs", "journal/snapshots", "journal/cut", "definitions")))
+        return sum(
+            map(self.sweep, ("journal", "journal/epochs", "journal/packs", "journal/snapshots", "journal/cut", "definitions"))
+        )
 
     def _resolve(self, path: str) -> str:
         if not path or path[0] == "/" or "\0" in path or (".." in path and ".." in path.split("/")):

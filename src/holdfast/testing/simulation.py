@@ -19,10 +19,9 @@ from typing import Any
 
 from holdfast._assembly.driving import Choices, Outcome, drive
 from holdfast._assembly.submission import JobSpec, drafted, give_birth
-from holdfast._core.events import ExperimentCreated
 from holdfast._core.policy import Resume
 from holdfast._journal import read
-from holdfast._projection.history import load_history
+from holdfast._projection.history import birth_of, load_history
 from holdfast.config import RunConfig, TuneConfig
 from holdfast.engines.simulated import Moment, SimulatedEngine
 from holdfast.errors import InternalError
@@ -90,9 +89,7 @@ class Simulation:
         snapshot_due: Callable[[int, int, int], bool] | None = None,
     ) -> Outcome:
         """Runs the experiment on the disk to its end, from wherever it stands. `replies` then holds what was acknowledged."""
-        created = next(iter(read(disk))).event
-        if not isinstance(created, ExperimentCreated):
-            raise InternalError("the journal begins without a birth record")
+        created = birth_of(disk)
         definitions = Definitions(disk)
         spec = definitions.fresh(created.definitions["job"])
         if not isinstance(spec, JobSpec):

@@ -67,9 +67,9 @@ def test_every_kind_of_random_state(source):
 
 
 def test_numpys_global_seed_repeats():
-    np.random.seed(4)  # noqa: NPY002 - what users of the global generator do
+    np.random.seed(4)
     one = space.uniform(0, 1).sample(size=5)
-    np.random.seed(4)  # noqa: NPY002
+    np.random.seed(4)
     assert space.uniform(0, 1).sample(size=5) == one
 
 
