@@ -55,6 +55,7 @@ class Controller(msgspec.Struct):
         asking: The id of the open `AskSearcher`, or empty.
         heard_since: Whether something happened since the searcher last answered that it has nothing for now.
         ending: Whether `EndEpoch` was given in this epoch.
+        places: How many attempts may run at once with this driver; -1 until it is reckoned.
     """
 
     state: ExperimentState = msgspec.field(default_factory=ExperimentState)
@@ -64,6 +65,7 @@ class Controller(msgspec.Struct):
     asking: str = ""
     heard_since: bool = True
     ending: bool = False
+    places: int = -1
 
     def handle(self, record: Record) -> list[Command]:
         """Takes one record in and says what is to be done because of it.
@@ -80,7 +82,9 @@ class Controller(msgspec.Struct):
     def capacity(self) -> int:
         """How many attempts may run at once with the present driver's resources."""
         epoch = self.state.epoch
-        return 0 if epoch is None else admission.capacity(epoch.resources, self.state.policy)
+        if self.places < 0 and epoch is not None:
+            self.places = admission.capacity(epoch.resources, self.state.policy)
+        return max(self.places, 0)
 
     def first(self, indices: set[int]) -> TrialState | None:
         """The earliest trial of those that has no attempt on its way yet."""
@@ -148,6 +152,7 @@ class _Turn:
                 self._order(WakeAt(self._next_id(), event.policy.time_budget_s))
         elif isinstance(event, EpochStarted):
             self.it.ending = False
+            self.it.places = -1
             _forget_moot(self.it)
         elif isinstance(event, (TrialSuggested, NothingSuggested)):
             self.it.open_orders.pop(event.order, None)

@@ -46,6 +46,16 @@ class Keeper(Protocol):
         """The object of a pickle that was kept."""
 
 
+class _Thought(NamedTuple):
+    """What the searcher said to a question; on replay most of them never go on record, so names are given later."""
+
+    order: AskSearcher
+    heard: int
+    config: dict[str, Any] | None
+    evaluated: dict[str, Any]
+    finished: bool
+
+
 class SearcherDesk:
     """Puts questions to the searcher and tells it what happened.
 
@@ -83,7 +93,7 @@ class SearcherDesk:
         self._thread: threading.Thread | None = None
         self._mail: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
         self._ready: deque[Answer | BaseException] = deque()
-        self._foreseen: dict[str, Answer] = {}
+        self._foreseen: dict[str, _Thought] = {}
         self._wake: Callable[[], None] = lambda: None
 
     def go_live(self, wake: Callable[[], None]) -> None:
@@ -110,11 +120,11 @@ class SearcherDesk:
         number = self.calls
 
         def think() -> None:
-            answer = self._suggest(number, order, heard)
+            thought = self._think(number, order, heard)
             if replaying:
-                self._foreseen[order.order] = answer
+                self._foreseen[order.order] = thought
             else:
-                self._ready.append(answer)
+                self._ready.append(self._put(thought))
 
         self._do(think)
 
@@ -126,16 +136,17 @@ class SearcherDesk:
         """
         repeated = self._foreseen.pop(recorded.order, None)
         if isinstance(recorded, NothingSuggested):
-            same = isinstance(repeated, NothingSuggested) and repeated.finished == recorded.finished
-            return "" if same else f"was recorded to have nothing to suggest, now gives {repeated!r}"
-        if isinstance(repeated, TrialSuggested) and repeated.config == recorded.config:
+            same = repeated is not None and repeated.config is None and repeated.finished == recorded.finished
+            return "" if same else "was recorded to have nothing to suggest, now gives something else"
+        again = None if repeated is None or repeated.config is None else values.encode(repeated.config, self._keeper.store)
+        if again == recorded.config:
             return ""
         self._adopt(recorded)
         return f"the configuration of {recorded.trial_id} did not repeat"
 
     def foreseen(self) -> list[Answer]:
         """At the end of a replay: answers to questions that were still open when the last driver ended."""
-        answers = list(self._foreseen.values())
+        answers = [self._put(thought) for thought in self._foreseen.values()]
         self._foreseen.clear()
         return answers
 
@@ -181,11 +192,10 @@ class SearcherDesk:
         with chance:
             return getattr(self.searcher, method)(*arguments, **named)
 
-    def _suggest(self, number: int, order: AskSearcher, heard: int) -> Answer:
-        new = trial_id(self._prefix, order.index)
-        suggestion = self._call(number, "suggest", new)
+    def _think(self, number: int, order: AskSearcher, heard: int) -> _Thought:
+        suggestion = self._call(number, "suggest", trial_id(self._prefix, order.index))
         if suggestion is None or suggestion == Searcher.FINISHED:
-            return NothingSuggested(order.order, heard, finished=suggestion is not None)
+            return _Thought(order, heard, None, {}, finished=suggestion is not None)
         if not isinstance(suggestion, dict):
             raise ConfigError(
                 f"{type(self.searcher).__name__}.suggest answered {suggestion!r}; "
@@ -194,13 +204,21 @@ class SearcherDesk:
         resolved = getattr(self.searcher, "last_evaluated", None)
         evaluated = values.flatten(suggestion) if resolved is None else resolved
         config = _merged(self._constants, suggestion) if self._constants else suggestion
-        names = self._name(order.index, new, config, evaluated)
+        return _Thought(order, heard, config, evaluated, finished=False)
+
+    def _put(self, thought: _Thought) -> Answer:
+        """A thought as it goes on record, the new trial with its names."""
+        order, config = thought.order, thought.config
+        if config is None:
+            return NothingSuggested(order.order, thought.heard, thought.finished)
+        new = trial_id(self._prefix, order.index)
+        names = self._name(order.index, new, config, thought.evaluated)
         return TrialSuggested(
             order=order.order,
-            heard=heard,
+            heard=thought.heard,
             trial_id=new,
             config=values.encode(config, self._keeper.store),
-            evaluated=values.encode(evaluated, self._keeper.store),
+            evaluated=values.encode(thought.evaluated, self._keeper.store),
             tag=names.tag,
             dirname=names.dirname,
             name=names.name,

@@ -12,17 +12,18 @@ import pytest
 
 from holdfast.testing.census import Census, fingerprint, processes_of
 
+TOKEN = f"census-test-{os.getpid()}."
 CODE = "import os, sys; os.setsid(); print(os.getpid(), flush=True); sys.stdin.read()"
 
 
 @pytest.fixture
 def child() -> Iterator[int]:
-    """A process of the experiment `census-test`, in a session of its own."""
+    """A process of an experiment of that token, in a session of its own."""
     process = subprocess.Popen(
         [sys.executable, "-c", CODE],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "HOLDFAST_TOKEN": "census-test.1"},
+        env={**os.environ, "HOLDFAST_TOKEN": f"{TOKEN}1"},
     )
     assert process.stdout is not None
     yield int(process.stdout.readline())
@@ -30,9 +31,9 @@ def child() -> Iterator[int]:
 
 
 def test_processes_are_found_by_their_token(child: int) -> None:
-    assert list(processes_of("census-test.")) == [child]
-    assert "sys.stdin.read()" in processes_of("census-test.1")[child]
-    assert processes_of("census-test.2") == {}
+    assert list(processes_of(TOKEN)) == [child]
+    assert "sys.stdin.read()" in processes_of(f"{TOKEN}1")[child]
+    assert processes_of(f"{TOKEN}2") == {}
     with pytest.raises(ValueError, match="every process"):
         processes_of("")
 
@@ -42,7 +43,7 @@ def test_what_is_new_is_told(tmp_path: Path, child: int) -> None:
     before = Census.take("nobody.", str(tmp_path))
     assert Census.take("nobody.", str(tmp_path)).since(before) == []
     (tmp_path / "new").touch()
-    told = Census.take("census-test.", str(tmp_path), str(tmp_path / "nowhere")).since(before)
+    told = Census.take(TOKEN, str(tmp_path), str(tmp_path / "nowhere")).since(before)
     assert len(told) == 2
     assert told[0].startswith(f"process {child}: ")
     assert told[1] == str(tmp_path / "new")

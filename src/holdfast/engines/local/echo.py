@@ -16,12 +16,19 @@ class Echo:
     """Follows the logs of running attempts."""
 
     def __init__(self) -> None:
+        self._expected: dict[tuple[str, int], list[io.FileIO]] = {}
         self._followed: dict[tuple[str, int], _Log] = {}
         self._next = 0.0
 
-    def follow(self, attempt: tuple[str, int], paths: tuple[str, str], prefix: str) -> None:
-        """Shows what is added to the files from now on."""
-        self._followed[attempt] = _Log(paths, prefix)
+    def expect(self, attempt: tuple[str, int], paths: tuple[str, str]) -> None:
+        """An attempt is about to begin: what is added to the files from now on is its own."""
+        for file in self._expected.pop(attempt, ()):  # expected before, and its worker died before it began
+            file.close()
+        self._expected[attempt] = [io.FileIO(path, "ab+") for path in dict.fromkeys(paths)]
+
+    def follow(self, attempt: tuple[str, int], prefix: str) -> None:
+        """Shows what an expected attempt prints."""
+        self._followed[attempt] = _Log(self._expected.pop(attempt), prefix)
 
     def show(self) -> None:
         """Prints what is new, at most every `INTERVAL_S` seconds."""
@@ -33,6 +40,8 @@ class Echo:
 
     def finish(self, attempt: tuple[str, int]) -> None:
         """Prints the rest of an attempt's output, an unfinished line too, and forgets it."""
+        for file in self._expected.pop(attempt, ()):
+            file.close()
         log = self._followed.pop(attempt, None)
         if log is not None:
             log.show()
@@ -42,8 +51,8 @@ class Echo:
 class _Log:
     """The one or two files of an attempt, and how far they have been shown."""
 
-    def __init__(self, paths: tuple[str, str], prefix: str) -> None:
-        self._files = [io.FileIO(path, "ab+") for path in dict.fromkeys(paths)]
+    def __init__(self, files: list[io.FileIO], prefix: str) -> None:
+        self._files = files
         self._rests = [b""] * len(self._files)
         self._prefix = prefix
 

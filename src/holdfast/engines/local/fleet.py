@@ -68,10 +68,11 @@ class Fleet:
             self._epoll.register(connection, select.EPOLLIN)
             self._guardian.order(START, worker.number, theirs)
         self._running[order.trial_id, order.attempt] = worker
-        if not worker.take_up(order):
-            self._epoll.modify(worker.connection, select.EPOLLIN | select.EPOLLOUT)
         if self._echo is not None:
             os.makedirs(trial_dir_of(self._place, order), exist_ok=True)
+            self._echo.expect((order.trial_id, order.attempt), log_paths(self._place, order))
+        if not worker.take_up(order):
+            self._epoll.modify(worker.connection, select.EPOLLIN | select.EPOLLOUT)
 
     def reply(self, answer: Answer) -> None:
         """Sends an answer to the worker that waits for it."""
@@ -156,7 +157,7 @@ class Fleet:
         self._observed.append(AttemptStarted(order.order, order.trial_id, order.attempt, self._host, self._ip, worker.pid))
         if self._echo is not None:
             prefix = f"({order.name} pid={worker.pid}) "
-            self._echo.follow((order.trial_id, order.attempt), log_paths(self._place, order), prefix)
+            self._echo.follow((order.trial_id, order.attempt), prefix)
 
     def _end(self, worker: Worker, ended: AttemptEnded) -> None:
         """The attempt of a worker is over: its processes are gone, or it is idle."""

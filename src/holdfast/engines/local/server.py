@@ -44,8 +44,7 @@ def main(control: int, place: int, guardian: int, preload: bool = True) -> None:
         load_all(workplace.preload)
         if threads() > 1:
             _begin_again_without_preloading(control, place, guardian, workplace)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    _write_each_line_at_once()
     become_subreaper()
     _Server(socket.socket(fileno=control), place, workplace, guarded).serve()
 
@@ -53,7 +52,14 @@ def main(control: int, place: int, guardian: int, preload: bool = True) -> None:
 def spawned(connection: int, place: int) -> None:
     """Runs as a worker in a fresh interpreter."""
     begin_process()
+    _write_each_line_at_once()
     work(socket.socket(fileno=connection), _workplace(place))
+
+
+def _write_each_line_at_once() -> None:
+    """What a trial printed before it was killed is in its log."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
 def _workplace(place: int) -> Workplace:
