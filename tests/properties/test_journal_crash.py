@@ -24,11 +24,14 @@ class Witness:
     """What was promised, and how many operations the disk had done by then."""
 
     storage: SimulatedStorage
+    strict: bool = False
     history: list[str] = field(default_factory=list)
     promises: list[tuple[int, int, int]] = field(default_factory=list)  # (operations, acknowledged, durable)
 
     def add(self, journal: Journal, *words: str) -> None:
         add(journal, *words)
+        if self.strict:
+            journal.make_durable()
         self.history += words
         self.note(journal)
 
@@ -43,21 +46,21 @@ class Witness:
 
 def life(storage: SimulatedStorage, *, strict: bool) -> Witness:
     """Three drivers: one that vanishes, one that rotates its file, one that closes; with syncs, snapshots and marks."""
-    witness = Witness(storage)
+    witness = Witness(storage, strict=strict)
     born(storage)
-    first = take(storage, strict=strict)
+    first = take(storage)
     for n in range(3):
         witness.add(first, f"1.{n}", f"1.{n} {LONG}")
         first.tick(n * 0.07)
         witness.note(first)
-    second = take(storage, strict=strict, segment_bytes=9000)
+    second = take(storage, segment_bytes=9000)
     for n in range(5):
         witness.add(second, f"2.{n} {LONG}")
         if n == 2:
             second.sync()
             witness.note(second)
             second.save_snapshot(1, second.durable, b"state")
-    third = take(storage, strict=strict)
+    third = take(storage)
     witness.add(third, "3.0")
     third.close()
     witness.note(third)

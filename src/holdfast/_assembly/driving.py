@@ -108,7 +108,6 @@ def drive(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: 
             owner=Owner.of_this_process(),
             clock=clock,
             takeover=choices.takeover,
-            strict=spec.run_config.durability == "strict",
             threads=real,
         )
         try:
@@ -277,7 +276,8 @@ def _assembled(journal: Journal, epoch: _Epoch) -> Driver:
     followers: list[Follower] = [screen] if files is None else [files, screen]
     taken = snapshots.Snapshots(choices.snapshot_due, position)
     clock: Clock = getattr(choices.engine, "clock", None) or SystemClock()
-    parts = Parts(journal, controller, choices.engine, advice, callbacks, followers, taken, storage, clock)
+    strict = spec.run_config.durability == "strict"
+    parts = Parts(journal, controller, choices.engine, advice, callbacks, followers, taken, storage, clock, strict)
     return Driver(parts, controller.state.time)
 
 

@@ -42,7 +42,7 @@ class Journal:
         closed: Whether `close` was called.
     """
 
-    def __init__(self, ledger: Ledger, epoch: int, *, strict: bool, threads: bool, segment_bytes: int) -> None:
+    def __init__(self, ledger: Ledger, epoch: int, *, threads: bool, segment_bytes: int) -> None:
         before = _sealed(ledger, epoch - 1)
         self.storage = ledger.storage
         self.epoch = epoch
@@ -52,7 +52,6 @@ class Journal:
         self.previous: Owner | None = ledger.claim(epoch - 1).owner if epoch > 1 else None
         self.previous_closed = before.by == before.epoch
         self._ledger = ledger
-        self._strict = strict
         self._segment_bytes = segment_bytes
         self._later_claim = layout.claim_path(epoch + 1)
         self._ended: TuneError | None = None
@@ -102,8 +101,6 @@ class Journal:
             if not self.in_charge():
                 raise Fenced(self.storage.root, epoch)
             faults.reach("after_claim_check")
-            if self._strict:
-                self._sync_written()
         except TuneError as error:
             self._end(error)
             raise
@@ -121,6 +118,19 @@ class Journal:
     def replay(self, after: int = -1) -> Iterator[Record]:
         """The history behind position `after`, as `read` gives it."""
         return read(self.storage, after)
+
+    def make_durable(self) -> None:
+        """Makes all records durable. The mark that says so goes out with the next write.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
+        self._check_open()
+        try:
+            self._sync_written()
+        except TuneError as error:
+            self._end(error)
+            raise
 
     def sync(self) -> None:
         """Makes all records durable and marks them so.

@@ -41,7 +41,6 @@ def open_journal(
     owner: Owner,
     clock: Clock,
     takeover: bool = False,
-    strict: bool = False,
     threads: bool = True,
     segment_bytes: int = SEGMENT_BYTES,
 ) -> Journal:
@@ -55,7 +54,6 @@ def open_journal(
         owner: The driver's process.
         clock: For the wait.
         takeover: Claim at once, whoever may be at work.
-        strict: `append` returns only when its records are durable.
         threads: Sync and beat from a thread; otherwise `Journal.tick` does.
         segment_bytes: The size behind which a new file is begun.
 
@@ -74,7 +72,7 @@ def open_journal(
             seal_epoch(ledger, older, by=epoch)
     if ledger.claimed(epoch + 1):
         raise Fenced(storage.root, epoch)
-    journal = Journal(ledger, epoch, strict=strict, threads=threads, segment_bytes=segment_bytes)
+    journal = Journal(ledger, epoch, threads=threads, segment_bytes=segment_bytes)
     _opened_here.add(journal)
     if len(compaction.packable(ledger)) >= compaction.PACK_AT:
         journal.compact()

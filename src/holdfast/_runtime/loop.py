@@ -69,7 +69,7 @@ class Follower(Protocol):
 
 
 class Parts(NamedTuple):
-    """What the loop is made of; put together by the assembly."""
+    """What the loop is made of; put together by the assembly. `strict`: act only on what is durable."""
 
     journal: Journal
     controller: Controller
@@ -80,6 +80,7 @@ class Parts(NamedTuple):
     snapshots: Snapshots
     storage: Storage
     clock: Clock
+    strict: bool = False
 
 
 class Driver:
@@ -237,6 +238,8 @@ class Driver:
             self.parts.storage.delete(self._unnamed.pop())
         if not self._outbox:
             return
+        if self.parts.strict:
+            self.parts.journal.make_durable()
         reach("before_dispatch")
         outbox, self._outbox = self._outbox, []
         engine = self.parts.engine

@@ -101,9 +101,10 @@ def test_ticks_beat_every_five_seconds(storage):
     assert storage.read("journal/epochs/00000001.beat") == b"...."
 
 
-def test_strict_appends_return_durable(storage):
-    journal = take(storage, strict=True)
+def test_records_can_be_made_durable_without_a_mark(storage):
+    journal = take(storage)
     add(journal, "a", "b")
+    journal.make_durable()
     assert journal.durable == 2
     assert [done.kind for done in storage.log[-2:]] == ["write", "sync"]
 
