@@ -36,8 +36,8 @@ def forks(count: int) -> float:
     return count / (time.perf_counter() - began)
 
 
-def round_trips(count: int) -> float:
-    """Messages per second, two children against one parent, each waiting for its answer: a row out, a word back."""
+def round_trips(count: int, children: int) -> float:
+    """Messages per second, children against one parent, each waiting for its answer: a row out, a word back."""
     import os
     import select
     import socket
@@ -64,7 +64,7 @@ def round_trips(count: int) -> float:
 
     ends, pids = {}, []
     poll = select.epoll()
-    for _ in range(2):
+    for _ in range(children):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         pids.append(os.fork())
         if pids[-1] == 0:
@@ -74,7 +74,7 @@ def round_trips(count: int) -> float:
         ends[ours.fileno()] = ours
         poll.register(ours, select.EPOLLIN)
     began = time.perf_counter()
-    open_ends = 2
+    open_ends = children
     while open_ends:
         for number, _ in poll.poll():
             data = ends[number].recv(65536)
@@ -90,7 +90,7 @@ def round_trips(count: int) -> float:
     took = time.perf_counter() - began
     for pid in pids:
         os.waitpid(pid, 0)
-    return 2 * count / took
+    return children * count / took
 
 
 def appends(count: int, folder: str) -> float:

@@ -11,11 +11,14 @@ __all__ = ["figures"]
 
 
 def figures(rounds: Rounds) -> Iterator[Figure]:
-    limits, group = [], []
+    singly, crowded, group = [], [], []
     for _ in rounds.times(5):
-        limits.append(peer("round_trips", rounds.many(20_000)))
+        singly.append(peer("round_trips", rounds.many(20_000), 1))
         group.append(workload("reports", rounds.folder(), rounds.many(10_000), "group"))
-    yield Figure("reports", "/s", group, "bare msgpack round trips", limits, Target("ratio", 0.25, most=False))
+        crowded.append(peer("round_trips", rounds.many(20_000), 2))
+    target = Target("ratio", 0.25, most=False)
+    yield Figure("reports", "/s", group, "bare msgpack round trips, one child", singly, target)
+    yield Figure("reports, the same rounds", "/s", group, "bare msgpack round trips, two children", crowded, target)
 
     limits, strict = [], []
     for _ in rounds.times(5):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from holdfast import settings
@@ -271,7 +272,8 @@ def _assembled(journal: Journal, epoch: _Epoch) -> Driver:
     position = cut.position if cut else -1
     load = Definitions(storage).load
     files = files_of(journal, created, spec, controller.state, load, from_start=cut is None)
-    replay(journal.replay(after=position), controller, advice, callbacks, files.replayed if files else None)
+    with _collector_at_rest():
+        replay(journal.replay(after=position), controller, advice, callbacks, files.replayed if files else None)
     screen = screen_of(spec, controller.state, created.policy.num_samples)
     followers: list[Follower] = [screen] if files is None else [files, screen]
     taken = snapshots.Snapshots(choices.snapshot_due, position)
@@ -279,6 +281,18 @@ def _assembled(journal: Journal, epoch: _Epoch) -> Driver:
     strict = spec.run_config.durability == "strict"
     parts = Parts(journal, controller, choices.engine, advice, callbacks, followers, taken, storage, clock, strict)
     return Driver(parts, controller.state.time)
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Replay makes many objects that stay and hardly any garbage, which the collector would look through again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _job(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: Choices, epoch: int) -> Job:

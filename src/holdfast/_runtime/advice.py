@@ -226,7 +226,7 @@ class Advice:
             if not self.desk.searcher.instant:  # one that answers without thinking learns from ends alone
                 self.desk.tell("on_trial_result", event.trial_id, self.flat(self._state.trial(event.trial_id)))
             return
-        flat = self.flat(self._state.trial(event.trial_id))
+        flat = self._last_words(self._state.trial(event.trial_id))
         if event.by != "scheduler":
             self._scheduler("on_trial_complete", event.trial_id, flat)
         self.desk.tell("on_trial_complete", event.trial_id, result=flat)
@@ -234,7 +234,8 @@ class Advice:
     def _hear_end(self, event: AttemptEnded) -> None:
         trial = self._state.trial(event.trial_id)
         if trial.state == TERMINATED and event.outcome == "completed" and not trial.stopped_by:
-            flat = {**self.flat(trial), "done": True}
+            flat = self._last_words(trial)
+            flat["done"] = True
             self._scheduler("on_trial_complete", event.trial_id, flat)
             self.desk.tell("on_trial_complete", event.trial_id, result=flat)
         elif trial.state == ERROR:
@@ -242,6 +243,10 @@ class Advice:
             self.desk.tell("on_trial_complete", event.trial_id, error=True)
         if trial.state in (TERMINATED, ERROR):
             self._roll.forget(event.trial_id)
+
+    def _last_words(self, trial: TrialState) -> dict[str, Any]:
+        """The row that a trial ended with, flattened; empty where nobody listens who would look into it."""
+        return {} if self.plugins.idle_scheduler and self.desk.searcher.instant else self.flat(trial)
 
     def _compare(self, plugin: str, position: int, difference: str) -> None:
         """Notes the first position from which a plug-in is inexact."""
