@@ -31,7 +31,7 @@ class Witness:
     def add(self, journal: Journal, *words: str) -> None:
         add(journal, *words)
         if self.strict:
-            journal.make_durable()
+            journal.sync(mark=False)
         self.history += words
         self.note(journal)
 

@@ -119,21 +119,8 @@ class Journal:
         """The history behind position `after`, as `read` gives it."""
         return read(self.storage, after)
 
-    def make_durable(self) -> None:
-        """Makes all records durable. The mark that says so goes out with the next write.
-
-        Raises:
-            StorageError: The disk refuses.
-        """
-        self._check_open()
-        try:
-            self._sync_written()
-        except TuneError as error:
-            self._end(error)
-            raise
-
-    def sync(self) -> None:
-        """Makes all records durable and marks them so.
+    def sync(self, *, mark: bool = True) -> None:
+        """Makes all records durable, and marks them so; without `mark` the mark goes out with the next append.
 
         Raises:
             Fenced: Another driver has taken over.
@@ -142,9 +129,9 @@ class Journal:
         self._check_open()
         try:
             self._sync_written()
-            mark = self._writer.pending_mark()
-            if mark:
-                self._writer.write(mark, self.next_position - 1)
+            frame = self._writer.pending_mark() if mark else b""
+            if frame:
+                self._writer.write(frame, self.next_position - 1)
         except TuneError as error:
             self._end(error)
             raise

@@ -149,10 +149,6 @@ class Advice:
         self._judged.clear()
         return judged
 
-    def flat(self, trial: TrialState) -> dict[str, Any]:
-        """The newest row of a trial, flattened."""
-        return values.flatten(self._roll.row(trial, trial.last, trial.changes)) if trial.last else {}
-
     def _judge(self, row: ResultReported, position: int) -> Judgement:
         action, by, stop_all = "CONTINUE", "scheduler", False
         plugins, state = self.plugins, self._state
@@ -224,9 +220,9 @@ class Advice:
                 )
         if event.action != "STOP":
             if not self.desk.searcher.instant:  # one that answers without thinking learns from ends alone
-                self.desk.tell("on_trial_result", event.trial_id, self.flat(self._state.trial(event.trial_id)))
+                self.desk.tell("on_trial_result", event.trial_id, self._flat(self._state.trial(event.trial_id)))
             return
-        flat = self._last_words(self._state.trial(event.trial_id))
+        flat = self._flat(self._state.trial(event.trial_id))
         if event.by != "scheduler":
             self._scheduler("on_trial_complete", event.trial_id, flat)
         self.desk.tell("on_trial_complete", event.trial_id, result=flat)
@@ -234,7 +230,7 @@ class Advice:
     def _hear_end(self, event: AttemptEnded) -> None:
         trial = self._state.trial(event.trial_id)
         if trial.state == TERMINATED and event.outcome == "completed" and not trial.stopped_by:
-            flat = self._last_words(trial)
+            flat = self._flat(trial)
             flat["done"] = True
             self._scheduler("on_trial_complete", event.trial_id, flat)
             self.desk.tell("on_trial_complete", event.trial_id, result=flat)
@@ -244,9 +240,10 @@ class Advice:
         if trial.state in (TERMINATED, ERROR):
             self._roll.forget(event.trial_id)
 
-    def _last_words(self, trial: TrialState) -> dict[str, Any]:
-        """The row that a trial ended with, flattened; empty where nobody listens who would look into it."""
-        return {} if self.plugins.idle_scheduler and self.desk.searcher.instant else self.flat(trial)
+    def _flat(self, trial: TrialState) -> dict[str, Any]:
+        """The newest row of a trial, flattened; empty where nobody listens who would look into it."""
+        unheard = self.plugins.idle_scheduler and self.desk.searcher.instant
+        return {} if unheard or trial.last is None else values.flatten(self._roll.row(trial, trial.last, trial.changes))
 
     def _compare(self, plugin: str, position: int, difference: str) -> None:
         """Notes the first position from which a plug-in is inexact."""

@@ -239,7 +239,7 @@ class Driver:
         if not self._outbox:
             return
         if self.parts.strict:
-            self.parts.journal.make_durable()
+            self.parts.journal.sync(mark=False)
         reach("before_dispatch")
         outbox, self._outbox = self._outbox, []
         engine = self.parts.engine

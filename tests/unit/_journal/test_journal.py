@@ -104,7 +104,7 @@ def test_ticks_beat_every_five_seconds(storage):
 def test_records_can_be_made_durable_without_a_mark(storage):
     journal = take(storage)
     add(journal, "a", "b")
-    journal.make_durable()
+    journal.sync(mark=False)
     assert journal.durable == 2
     assert [done.kind for done in storage.log[-2:]] == ["write", "sync"]
 
