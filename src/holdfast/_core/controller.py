@@ -26,6 +26,7 @@ from holdfast._core.commands import (
 from holdfast._core.events import (
     AttemptEnded,
     AttemptLost,
+    AttemptStarted,
     CheckpointDeleted,
     CheckpointDropped,
     DecisionMade,
@@ -147,6 +148,8 @@ class _Turn:
 
     def _on_other(self, record: Record) -> None:
         event = record.event
+        if isinstance(event, AttemptStarted):
+            return  # its place was taken when it was ordered
         if isinstance(event, ExperimentCreated):
             if event.policy.time_budget_s:
                 self._order(WakeAt(self._next_id(), event.policy.time_budget_s))
