@@ -68,6 +68,19 @@ class TuneConfig(_Shown):
         ConfigError: A value that cannot be.
     """
 
+    mode: str | None
+    metric: str | None
+    search_alg: Searcher | None
+    scheduler: TrialScheduler | None
+    num_samples: int
+    max_concurrent_trials: int | None
+    time_budget_s: float | None
+    reuse_actors: bool
+    trial_name_creator: Callable[[Trial], str] | None
+    trial_dirname_creator: Callable[[Trial], str] | None
+    chdir_to_trial_dir: str
+    seed: int | None
+
     def __init__(
         self,
         mode: str | None = None,
@@ -130,6 +143,9 @@ class FailureConfig(_Shown):
         ConfigError: `fail_fast` together with `max_failures`, or a value that cannot be.
     """
 
+    max_failures: int
+    fail_fast: bool | str
+
     def __init__(self, max_failures: int = 0, fail_fast: bool | Literal["raise"] = False) -> None:
         budget = _whole(max_failures)
         if budget is None or budget < -1:
@@ -157,6 +173,12 @@ class CheckpointConfig(_Shown):
     Raises:
         ConfigError: A value that cannot be.
     """
+
+    num_to_keep: int | None
+    checkpoint_score_attribute: str | None
+    checkpoint_score_order: str
+    checkpoint_frequency: int
+    checkpoint_at_end: bool | None
 
     def __init__(
         self,
@@ -215,6 +237,21 @@ class RunConfig(_Shown):
     Raises:
         ConfigError: A value that cannot be.
     """
+
+    name: str | None
+    storage_path: str | None
+    storage_filesystem: None
+    failure_config: FailureConfig
+    checkpoint_config: CheckpointConfig
+    sync_config: None
+    verbose: int
+    stop: Any
+    callbacks: list[Callback]
+    progress_reporter: None
+    log_to_file: bool | str | tuple[str, str]
+    local_dir: None
+    engine: str | Engine | None
+    durability: str
 
     def __init__(
         self,
@@ -280,6 +317,10 @@ class ResumeConfig(_Shown):
         RESUME = "resume"
         RESTART = "restart"
         SKIP = "skip"
+
+    finished: ResumeType
+    unfinished: ResumeType
+    errored: ResumeType
 
     def __init__(
         self,
