@@ -275,7 +275,7 @@ def _assembled(journal: Journal, epoch: _Epoch) -> Driver:
     with _collector_at_rest():
         replay(journal.replay(after=position), controller, advice, callbacks, files.replayed if files else None)
     screen = screen_of(spec, controller.state, created.policy.num_samples)
-    followers: list[Follower] = [screen] if files is None else [files, screen]
+    followers: list[Follower] = [follower for follower in (files, screen) if follower is not None]
     taken = snapshots.Snapshots(choices.snapshot_due, position)
     clock: Clock = getattr(choices.engine, "clock", None) or SystemClock()
     strict = spec.run_config.durability == "strict"

@@ -114,7 +114,9 @@ def files_of(
     return FilesFollower(files, storage, state, History() if from_start else None)
 
 
-def screen_of(spec: JobSpec, state: ExperimentState, total: int) -> ScreenFollower:
-    """The follower that shows progress."""
+def screen_of(spec: JobSpec, state: ExperimentState, total: int) -> ScreenFollower | None:
+    """The follower that shows progress; None where nothing is to be shown."""
     tune = spec.tune_config
+    if spec.run_config.verbose == 0:
+        return None
     return ScreenFollower(make_console(spec.run_config.verbose, metric=tune.metric, mode=tune.mode, total=total), state)

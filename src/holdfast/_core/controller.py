@@ -131,8 +131,9 @@ class _Turn:
     def _on_row(self, event: ResultReported) -> None:
         trial = self.state.trial(event.trial_id)
         if event.number > trial.mark:
-            self.it.deciding[event.trial_id] = self._next_id()
-            self._order(Decide(self._next_id(), event.trial_id, event.number))
+            question = Decide(self._next_id(), event.trial_id, event.number)
+            self.it.deciding[event.trial_id] = question.order
+            self._order(question)
         else:  # redone after a crash: decided already, and the decision was to go on
             self.commands.append(Reply(event.trial_id, event.attempt, event.number, "CONTINUE"))
             self._drop_surplus(trial)
