@@ -60,6 +60,7 @@ def family() -> Callable[[dict[str, Any]], None]:
     """A trial, pickled by value, whose grandchild is an orphan in a session of its own that ignores what can be ignored."""
 
     def busy_with_family(config: dict[str, Any]) -> None:
+        Path("grandchild").unlink(missing_ok=True)  # an earlier attempt's
         child = os.fork()
         if child == 0:
             os.setsid()

@@ -78,7 +78,7 @@ def _quoted(cells: Collection[Any]) -> str:
     import csv
 
     buffer = io.StringIO(newline="")
-    csv.writer(buffer).writerow(cells)
+    csv.writer(buffer).writerow([str(cell).replace("\0", "\\0") for cell in cells])  # Python 3.10 refuses to write a NUL
     return buffer.getvalue()[:-2]  # without the end of the line
 
 
