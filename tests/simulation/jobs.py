@@ -100,7 +100,9 @@ JOBS: dict[str, Callable[[int], Simulation]] = {
         train_sparse, _asha(), workers, seconds=uneven, max_failures=2, fails=seeded_fate(SEED, 0.04, 0.04)
     ),
     "pauses": lambda workers: _simulation(train_sparse, PauseEveryThird(), workers, seconds=uneven, num_samples=3),
-    "noisy": lambda workers: _simulation(train_noisy, _asha(), workers, seconds=uneven),
+    "noisy": lambda workers: _simulation(
+        train_noisy, _asha(), workers, seconds=uneven, max_failures=-1, fails=seeded_fate(SEED, 0.06)
+    ),
     "fifo-keep-2": lambda workers: _simulation(train, FIFOScheduler(), workers, seconds=uneven, num_to_keep=2, num_samples=2),
     "strict": lambda workers: _simulation(train, _asha(), workers, seconds=uneven, run={"durability": "strict"}),
     "entropy": lambda workers: _simulation(train, FromEntropy(), workers, seconds=uneven),

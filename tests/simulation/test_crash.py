@@ -22,6 +22,7 @@ from simulation.jobs import JOBS, REPEATABLE, SEED
 
 POLICIES = ("never", "each", "random")
 MODES = ("kill", "power")
+CASES = [*itertools.product(JOBS, (1, 8)), ("noisy", 2)]
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +67,13 @@ def _check(job: str, workers: int, fresh: FreshProcesses, *, thorough: bool) -> 
             assert found.digest == wanted, where
 
 
-@pytest.mark.parametrize("workers", [1, 8])
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize(("job", "workers"), CASES)
 def test_a_crash_anywhere_changes_nothing(job: str, workers: int, fresh: FreshProcesses) -> None:
     _check(job, workers, fresh, thorough=False)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("workers", [1, 8])
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize(("job", "workers"), CASES)
 def test_a_crash_anywhere_in_every_way_changes_nothing(job: str, workers: int, fresh: FreshProcesses) -> None:
     _check(job, workers, fresh, thorough=True)
 
@@ -110,8 +109,7 @@ def test_a_plugin_that_cannot_repeat_is_named_and_its_answers_stand(fresh: Fresh
     assert found[0].position <= before[-1].position
 
 
-@pytest.mark.parametrize("workers", [1, 8])
-@pytest.mark.parametrize("job", ["asha", "strict"])
+@pytest.mark.parametrize(("job", "workers"), CASES)
 def test_what_was_acknowledged_is_on_record(job: str, workers: int) -> None:
     """P1: at each reply the decision is written, so no kill loses it; with `strict` no power cut either."""
     simulation, disk, _ = _uninterrupted(job, workers)
@@ -119,8 +117,9 @@ def test_what_was_acknowledged_is_on_record(job: str, workers: int) -> None:
     assert simulation.replies
     for done, trial_id, number, action in simulation.replies:
         found = crash(disk, done, _Worst(), mode)
-        decisions = {(r.event.trial_id, r.event.number, r.event.action) for r in read(found) if isinstance(r.event, DecisionMade)}
-        assert (trial_id, number, action) in decisions
+        decisions = {(r.event.trial_id, r.event.number): r.event.action for r in read(found) if isinstance(r.event, DecisionMade)}
+        decided = decisions[trial_id, number]
+        assert action == decided or (action == "CONTINUE" and decided == "PAUSE")  # a row redone after its pause goes on
 
 
 def test_without_strict_a_power_cut_can_take_what_was_acknowledged() -> None:
