@@ -227,7 +227,7 @@ def versions() -> dict[str, str]:
     for library in ("holdfast", "numpy", "torch", "optuna", "sklearn"):
         version = getattr(sys.modules.get(library), "__version__", None)
         if isinstance(version, str):
-            found[library] = version
+            found[library] = str(version)  # torch's is a subclass of str, which no record takes
     return found
 
 

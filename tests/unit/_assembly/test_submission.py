@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -170,3 +172,17 @@ def test_versions_are_those_of_what_is_loaded() -> None:
     found = versions()
     assert {"python", "platform", "holdfast"} <= set(found)
     assert all(isinstance(version, str) for version in found.values())
+
+
+def test_a_version_of_a_class_of_its_own_goes_on_record_as_text(monkeypatch, tmp_path):
+    """As torch's does."""
+
+    class Version(str):
+        __slots__ = ()
+
+    torch = types.ModuleType("torch")
+    torch.__version__ = Version("2.13.0")
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    found = versions()
+    assert type(found["torch"]) is str
+    assert found["torch"] == "2.13.0"
