@@ -8,7 +8,6 @@ orders are given again. A fresh experiment goes the same way with nothing to rep
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from holdfast._core.commands import (
     AskSearcher,
@@ -27,16 +26,9 @@ from holdfast._runtime.callbacks import CallbackDesk
 from holdfast._runtime.loop import Driver
 from holdfast.storage.base import Storage
 
-__all__ = ["Leftovers", "replay", "sweep", "take_over"]
+__all__ = ["replay", "sweep", "take_over"]
 
 STAGING = ".staging-"  # what an attempt writes before its checkpoint has a name
-
-
-class Leftovers(NamedTuple):
-    """What an older driver left open."""
-
-    orders: list[Order]
-    trials: list[str]
 
 
 def replay(
@@ -81,7 +73,7 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
     parts = driver.parts
     controller, advice, callbacks = parts.controller, parts.advice, parts.callbacks
     callbacks.catch_up()
-    left = Leftovers(list(controller.open_orders.values()), list(controller.running))
+    left_open: list[Order] = list(controller.open_orders.values())
     judged = advice.still_open()
     foreseen = advice.desk.foreseen()
     inexact: list[InexactFound] = list(advice.mismatches)
@@ -94,7 +86,7 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
     lost: list[Event] = []
     dropped: list[Event] = []
     parts.journal.sync()  # what was just decided may have dropped a checkpoint that the sweep below will not find named
-    for order in left.orders:
+    for order in left_open:
         if isinstance(order, StartAttempt):
             _sweep_trial(storage, driver, order)
             lost.append(AttemptLost(order.order, order.trial_id, order.attempt, "driver"))
