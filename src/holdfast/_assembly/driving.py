@@ -133,7 +133,7 @@ class _Epoch(NamedTuple):
 def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
     storage, created, spec, choices, _ = epoch
     engine = choices.engine
-    if journal.previous is not None and not journal.previous_closed:
+    if journal.previous is not None:  # also one that closed: behind it may lie one that did not, and a `repair` between them
         _end_leftovers(created.experiment_id)
         if isinstance(storage, LocalStorage):
             storage.sweep_all()
