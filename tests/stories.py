@@ -10,7 +10,9 @@ from holdfast._core.events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
+    CheckpointCommitted,
     CheckpointDropped,
+    CheckpointLost,
     DecisionMade,
     EpochEnded,
     EpochStarted,
@@ -83,21 +85,35 @@ class Story:
         attempt = self.state.trial(name).attempt + 1
         self.add(AttemptStarted("o", name, attempt, f"host{attempt}", "10.0.0.1", 1000 + attempt))
 
-    def row(self, name: str, metrics: dict | None = None, *, save: bool = False) -> ResultReported:
+    def row(self, name: str, metrics: dict | None = None, *, save: bool = False, pending: bool = False) -> ResultReported:
         trial = self.state.trial(name)
         number = trial.number + 1
         metrics = {"loss": 1.0 / number, "attempt": trial.attempt} if metrics is None else metrics
-        saved = Saved(trial.next_index, 2, 100, "m" * 64) if save else None
+        files = Saved(trial.next_index, 2, 100, "m" * 64)
         row = ResultReported(
-            name, trial.attempt, number, values.encode(metrics), number, 0.5, 0.5 * number, 0.5, 1, 1.7e9, saved=saved
-        )
+            name, trial.attempt, number, values.encode(metrics), number, 0.5, 0.5 * number, 0.5, 1, 1.7e9,
+            saved=files if save else None, pending=files if pending else None,
+        )  # fmt: skip
         self.add(row)
         return row
 
-    def decide(self, name: str, action: str = "CONTINUE", changes: dict | None = None) -> None:
+    def commit(self, name: str) -> None:
+        """A pending checkpoint became durable; where there is none, one of the newest row, which was asked for later."""
+        trial = self.state.trial(name)
+        if trial.pending:
+            kept = trial.pending[0]
+            self.add(CheckpointCommitted(name, trial.attempt, kept.number, kept.saved))
+        else:
+            self.add(CheckpointCommitted(name, trial.attempt, trial.number, Saved(trial.next_index, 2, 100, "m" * 64)))
+
+    def lose_checkpoint(self, name: str) -> None:
+        """A pending checkpoint cannot be completed."""
+        self.add(CheckpointLost("o", name, self.state.trial(name).pending[0].saved.index, "its files are gone"))
+
+    def decide(self, name: str, action: str = "CONTINUE", changes: dict | None = None, *, save: bool = False) -> None:
         trial = self.state.trial(name)
         changed = values.encode(changes) if changes else b""
-        self.add(DecisionMade(name, trial.number, action, "scheduler", len(self.records) - 1, changed))
+        self.add(DecisionMade(name, trial.number, action, "scheduler", len(self.records) - 1, changed, save=save))
 
     def report(self, name: str, metrics: dict | None = None, *, save: bool = False, changes: dict | None = None) -> None:
         """A row, and the decision to go on where none stands yet."""
@@ -203,6 +219,9 @@ def _turn(story: Story, name: str, rng, running: set[str], pausing: set[str]) ->
             running.discard(name)
             return
         action = rng.choice(["CONTINUE"] * 8 + ["STOP", "PAUSE"])
-        story.decide(name, action, {"added": rng.random()} if rng.random() < 0.3 else None)
+        save = row.saved is None and rng.random() < 0.2
+        story.decide(name, action, {"added": rng.random()} if rng.random() < 0.3 else None, save=save and rng.random() < 0.5)
+        if save and rng.random() < 0.8:
+            story.commit(name)
         if action != "CONTINUE":
             pausing.add(name)

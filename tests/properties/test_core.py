@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast._core.admission import fits
 from holdfast._core.commands import (
     AskSearcher,
     Command,
+    CommitCheckpoint,
     Decide,
     DeleteCheckpoint,
     DropCheckpoint,
@@ -27,8 +29,10 @@ from holdfast._core.events import (
     AttemptLost,
     AttemptStarted,
     CheckpointBroken,
+    CheckpointCommitted,
     CheckpointDeleted,
     CheckpointDropped,
+    CheckpointLost,
     DecisionMade,
     EpochEnded,
     EpochStarted,
@@ -37,6 +41,7 @@ from holdfast._core.events import (
     Failure,
     NothingSuggested,
     Record,
+    RequestReceived,
     ResultReported,
     Saved,
     TrialSuggested,
@@ -44,7 +49,7 @@ from holdfast._core.events import (
 )
 from holdfast._core.ids import trial_id
 from holdfast._core.policy import Policy, Resume
-from holdfast._core.trial import FINAL, PAUSED, PENDING, RUNNING
+from holdfast._core.trial import FINAL, PAUSED, PENDING, RUNNING, STOPPING
 
 
 class Attempt:
@@ -56,6 +61,8 @@ class Attempt:
         self.unwinding = ""
         self.number = order.number
         self.index = order.grant
+        self.owed = 0
+        self.uploads: list[tuple[int, Saved]] = []
 
 
 class World:
@@ -71,6 +78,7 @@ class World:
         self.asks: list[AskSearcher] = []
         self.deletes: list[DeleteCheckpoint] = []
         self.wakes: list[WakeAt] = []
+        self.commits: list[CommitCheckpoint] = []
         self.ending = ""
         self.recovering = False
         self.used: set[tuple[str, int]] = set()
@@ -86,7 +94,17 @@ class World:
             num_to_keep=rng.choice([0, 1, 2]),
             score_attribute=rng.choice(["", "score"]),
             score_order=rng.choice(["max", "min"]),
+            end_checkpoint=rng.random() < 0.3,
+            max_total_bytes=rng.choice([0, 0, 3]),
+            max_oom=rng.choice([None, 1]),
+            max_timeouts=rng.choice([None, 2, -1]),
+            retry_delay_s=rng.choice([0.0, 3.0]),
+            trial_timeout_s=rng.choice([0.0, 0.0, 30.0]),
+            no_progress_timeout_s=rng.choice([0.0, 0.0, 9.0]),
+            stop_after_failures=rng.choice([0.0, 0.0, 0.0, 3.0, 0.9]),
         )
+        self.asks_from_outside = rng.random() < 0.3
+        self.asynchronous = rng.random() < 0.3
         self.add(ExperimentCreated("e" * 32, "e", "train", "abcde", 7, policy, {}, [], {}, ""))
         self.epoch()
 
@@ -124,11 +142,17 @@ class World:
             trial = self.state.trial(event.trial_id)
             branch = trial.trial_id, trial.branch
             self.rows[branch] = max(self.rows.get(branch, 0), event.number)
-            if event.saved is not None:
-                name = trial.dirname, event.saved.index
-                assert name not in self.used, "a checkpoint's name was used twice"
-                self.used.add(name)
+            self.use(trial.dirname, event.saved or event.pending)
+        elif isinstance(event, CheckpointCommitted):
+            trial = self.state.trial(event.trial_id)
+            if all(event.saved != kept.saved for kept in trial.pending):
+                self.use(trial.dirname, event.saved)
         return record
+
+    def use(self, dirname: str, saved: Saved | None) -> None:
+        if saved is not None:
+            assert (dirname, saved.index) not in self.used, "a checkpoint's name was used twice"
+            self.used.add((dirname, saved.index))
 
     def sort(self, commands: list[Command], carried: list[Command]) -> list[Event]:
         self.orders.append(commands)
@@ -145,7 +169,8 @@ class World:
     def decision(self, order: Decide) -> DecisionMade:
         action = self.rng.choice(["CONTINUE"] * 6 + ["PAUSE", "STOP"])
         stop_all = self.rng.random() < 0.02
-        return DecisionMade(order.trial_id, order.number, "STOP" if stop_all else action, "scheduler", 0, b"", stop_all)
+        save = self.rng.random() < 0.1
+        return DecisionMade(order.trial_id, order.number, "STOP" if stop_all else action, "scheduler", 0, b"", stop_all, save)
 
     def carry_out(self, command: Command) -> None:
         if isinstance(command, StartAttempt):
@@ -154,10 +179,17 @@ class World:
             self.numbers[number] = 1
             assert command.trial_id not in self.attempts, "two attempts of one trial"
             self.attempts[command.trial_id] = Attempt(command)
-            assert len(self.attempts) <= self.controller.capacity()
+            assert self.state.epoch is not None
+            others = [it.order.resources for name, it in self.attempts.items() if name != command.trial_id]
+            assert fits(command.resources, self.state.epoch.resources, others)
+        elif isinstance(command, CommitCheckpoint):
+            self.commits.append(command)
         elif isinstance(command, Reply):
+            attempt = self.attempts[command.trial_id]
             if command.action != "CONTINUE":
-                self.attempts[command.trial_id].unwinding = "stopped"
+                attempt.unwinding = "stopped"
+            if command.save or (command.action != "CONTINUE" and self.state.policy.end_checkpoint):
+                attempt.owed = command.number
         elif isinstance(command, KillAttempt):
             self.attempts[command.trial_id].unwinding = "failed"
         elif isinstance(command, AskSearcher):
@@ -178,7 +210,9 @@ class World:
         choices = []
         choices += [self.answer_ask] * (2 if self.asks else 0)
         choices += [self.answer_delete] if self.deletes else []
-        choices += [self.wake] if self.wakes and rng.random() < 0.05 else []
+        choices += [self.answer_commit] if self.commits else []
+        choices += [self.wake] * 2 if self.wakes else []
+        choices += [self.request] if self.asks_from_outside and rng.random() < 0.05 else []
         choices += [self.work] * 6 if self.attempts else []
         choices += [self.epoch] if self.crashes and rng.random() < 0.1 else []
         if choices:
@@ -197,8 +231,37 @@ class World:
         order = self.deletes.pop(0)
         self.add(CheckpointDeleted(order.order, order.trial_id, order.index))
 
+    def answer_commit(self) -> None:
+        order = self.commits.pop(0)
+        if self.rng.random() < 0.3:
+            self.add(CheckpointLost(order.order, order.trial_id, order.saved.index, "gone"))
+        else:
+            self.add(CheckpointCommitted(order.trial_id, order.attempt, order.number, order.saved, order.order))
+
+    def save_now(self, name: str, attempt: Attempt) -> None:
+        """The worker saves the row that it was just answered."""
+        number, attempt.owed = attempt.owed, 0
+        saved = Saved(attempt.index, 1, 1, "")
+        attempt.index += 1
+        self.add(CheckpointCommitted(name, attempt.order.attempt, number, saved, score=self.rng.random()))
+
+    def upload(self, name: str, attempt: Attempt) -> None:
+        """A pending checkpoint of a running attempt becomes durable."""
+        number, saved = attempt.uploads.pop(0)
+        self.add(CheckpointCommitted(name, attempt.order.attempt, number, saved))
+
     def wake(self) -> None:
-        self.add(Woke(self.wakes.pop().order))
+        """The earliest time that is waited for; the whole budget's comes seldom."""
+        order = min(self.wakes, key=lambda it: it.time)
+        if order.trial_id or self.rng.random() < 0.05:
+            self.wakes.remove(order)
+            if order.order in self.controller.open_orders:
+                self.add(Woke(order.order, order.trial_id, order.why))
+
+    def request(self) -> None:
+        verb = self.rng.choice(["stop", "pause", "resume", "resume", "resume"])
+        trial = self.rng.choice(["", *self.state.trials])
+        self.add(RequestReceived(f"{len(self.records)}", verb, trial))
 
     def work(self) -> None:
         """One thing that happens to one attempt."""
@@ -217,11 +280,15 @@ class World:
                 if resume is not None and trial.state == RUNNING and rng.random() < 0.1:
                     self.add(CheckpointBroken(name, number, resume.index, "no bytes"))
                     self.end(name, "failed", "checkpoint")
+        elif attempt.owed and lot > 0.05 and trial.number == attempt.owed:
+            self.save_now(name, attempt)
+        elif attempt.uploads and (lot < 0.5 or attempt.unwinding == "stopped") and lot > 0.05:
+            self.upload(name, attempt)
         elif attempt.unwinding:
             self.end(name, "failed" if attempt.unwinding == "failed" or lot < 0.2 else "completed" if lot < 0.3 else "stopped")
-        elif lot < 0.1:
+        elif lot < 0.1 and not attempt.uploads:
             self.end(name, "completed")
-        elif lot < 0.2 or trial.state != RUNNING:
+        elif lot < 0.2 or not (trial.state == RUNNING or trial.owes):
             self.end(name, "failed")
         else:
             self.report(name, attempt)
@@ -234,13 +301,16 @@ class World:
             attempt.index += 1
         score = self.rng.choice([None, float("nan"), 0.5, self.rng.random()])
         times = (0.0, 0.0, 0.0, 1, 0.0)
-        row = ResultReported(
-            name, attempt.order.attempt, attempt.number, b"\x80", attempt.number, *times, saved=saved, score=score
-        )
-        self.add(row)
+        saved, pending = (None, saved) if self.asynchronous else (saved, None)
+        if pending is not None:
+            attempt.uploads.append((attempt.number, pending))
+        row = (name, attempt.order.attempt, attempt.number, b"\x80", attempt.number, *times)
+        self.add(ResultReported(*row, saved=saved, score=score, pending=pending))
 
     def end(self, name: str, outcome: str, kind: str = "code") -> None:
         attempt = self.attempts.pop(name)
+        if kind == "code":
+            kind = self.controller.killing.get(name, self.rng.choice(["code", "worker", "oom", "preempted"]))
         self.add(AttemptEnded(name, attempt.order.attempt, outcome, Failure(kind, "x") if outcome == "failed" else None))
 
     def epoch(self) -> None:
@@ -253,7 +323,7 @@ class World:
         left = list(self.controller.open_orders.values())
         number = self.state.epoch.epoch + 1 if self.state.epoch else 1
         cpus = float(self.rng.choice([1, 2, 4]))
-        old, self.attempts, self.asks, self.deletes, self.wakes = self.attempts, {}, [], [], []
+        old, self.attempts, self.asks, self.deletes, self.wakes, self.commits = self.attempts, {}, [], [], [], []
         for order in left:
             if isinstance(order, (AskSearcher, DeleteCheckpoint, WakeAt)):
                 self.carry_out(order)
@@ -270,6 +340,8 @@ class World:
             if isinstance(order, StartAttempt):
                 self.attempts.pop(order.trial_id, None)
                 self.add(AttemptLost(order.order, order.trial_id, order.attempt, "driver"))
+            elif isinstance(order, CommitCheckpoint) and order.order in self.controller.open_orders:
+                self.carry_out(order)
         self.recovering = False
         self.check()
 
@@ -293,6 +365,14 @@ class World:
             assert trial.state in FINAL or trial.trial_id in it.running or trial.state in (PENDING, PAUSED)
             if state.policy.num_to_keep and not self.recovering:
                 assert len(trial.kept) <= state.policy.num_to_keep + 1
+            assert not trial.owes or trial.state in (PENDING, STOPPING)
+        assert state.kept_bytes == sum(kept.saved.size for trial in trials for kept in trial.kept)
+        committing = {(o.trial_id, o.saved.index) for o in it.open_orders.values() if isinstance(o, CommitCheckpoint)}
+        assert set(it.deadlines) <= set(it.running)
+        assert set(it.killing) <= set(it.running)
+        for trial in trials:
+            if trial.trial_id not in it.running:
+                assert {(trial.trial_id, kept.saved.index) for kept in trial.pending} <= committing
         for order in starts:
             attempt = self.attempts.get(order.trial_id)
             if attempt is not None and not attempt.started and order.resume is not None:
@@ -339,4 +419,6 @@ def test_a_world_without_crashes_comes_to_an_end(seed: int) -> None:
             world.add(NothingSuggested(world.asks.pop().order, 0, finished=True))
         else:
             world.step()
-    assert world.ending in ("finished", "fail_fast") or world.state.policy.max_failures == -1
+    endless = -1 in (world.state.policy.max_failures, world.state.policy.max_timeouts)
+    asleep = world.state.held or any(trial.held for trial in world.state.trials.values())  # somebody has to wake it
+    assert world.ending in ("finished", "fail_fast", "failures") or endless or asleep

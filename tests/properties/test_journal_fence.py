@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast import faults
-from holdfast._journal import Follower, Journal, verify
+from holdfast._journal import Follower, Journal, read, verify
 from holdfast.errors import Fenced, TuneError
 from holdfast.storage.base import AppendFile
 from holdfast.testing.disk import SimulatedStorage
@@ -128,7 +128,7 @@ def test_a_takeover_at_every_call_of_the_first_driver(closes: bool) -> None:
         seen: list[object] = []
         for reset, records in followed:
             seen = records if reset else seen + records
-        assert [record.event for record in seen] == [record.event for record in heirs.replay(after=0)]
+        assert [record.event for record in seen] == [record.event for record in read(heirs.storage, after=0)]
 
 
 def test_two_openers_interleaved_at_every_call() -> None:

@@ -1,12 +1,12 @@
-"""Writes a golden journal of this version: `python tests/replay/make_golden.py v1-plain` (or `v1-compacted`).
+"""Writes a golden journal of this version: `python tests/replay/make_golden.py v2-plain` (or `v2-compacted`).
 
 A golden journal is written once and kept for ever: what cannot replay every older one does not ship. An existing one is
 never overwritten; a changed format gets a new name. Beside the journal stands `expected.json`: every record's fields by
 name, so that a later version, whose events have more fields, is still held to these; and `story.json`: the orders that
 the controller gave and where each trial ended, which every later controller must repeat.
 
-The experiment is small and has every kind of event. It is driven by the controller itself, so the history is one that it
-accepts: the answers of searcher, scheduler and workers stand in a script below.
+The experiment is small and has every kind of event that there was. It is driven by the controller itself, so the history is
+one that it accepts: the answers of searcher, scheduler and workers stand in a script below.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ from holdfast._core import events as e
 from holdfast._core.commands import (
     AskSearcher,
     Command,
+    CommitCheckpoint,
     Decide,
     DeleteCheckpoint,
     DropCheckpoint,
     EndEpoch,
+    KillAttempt,
     Reply,
     StartAttempt,
     WakeAt,
 )
 from holdfast._core.controller import Controller
-from holdfast._core.policy import Policy, Resume
+from holdfast._core.policy import Placement, Policy, Resume
+from holdfast._core.trial import TrialState
 from holdfast._journal import Journal, Owner, create, open_journal, read
 from holdfast.storage.local import LocalStorage
 
@@ -39,7 +42,22 @@ GOLDEN = Path(__file__).parent / "golden"
 TRIALS = 5
 ROWS = 4
 POLICY = Policy(
-    num_samples=TRIALS, max_failures=2, num_to_keep=1, time_budget_s=1000.0, request={"cpu": 1.0}, ahead=1, max_concurrent=2
+    num_samples=TRIALS,
+    max_failures=3,
+    num_to_keep=1,
+    time_budget_s=1000.0,
+    request={"cpu": 1.0},
+    ahead=1,
+    max_concurrent=2,
+    metric="score",
+    mode="max",
+    placement=Placement([{"cpu": 0.5}, {"cpu": 0.5}]),
+    end_checkpoint=True,
+    max_total_bytes=5000,
+    max_timeouts=5,
+    retry_delay_s=1.0,
+    no_progress_timeout_s=500.0,
+    stop_after_failures=9.0,
 )
 
 
@@ -77,13 +95,13 @@ class Script:
         owner = Owner(host="golden", pid=1, boot_id="golden", pid_namespace=1, start_ticks=1)
         self.journal = open_journal(self.storage, owner=owner, clock=self, takeover=True, threads=False)
         self.controller, self.queue, self.left = Controller(), deque(), records
-        for record in self.journal.replay():
+        for record in read(self.storage):
             self.controller.handle(record)
         self.begin()
         while self.queue and self.left > 0:
             self.carry_out(self.queue.popleft())
         if self.left > 0:
-            self.record(e.Woke(order=next(o.order for o in self.open(WakeAt))))
+            self.record(e.Woke(order=next(o.order for o in self.open(WakeAt) if not o.trial_id)))
             self.record(e.EpochEnded("finished", "every trial has ended"))
             self.journal.close()
             return False
@@ -97,12 +115,13 @@ class Script:
             e.EpochStarted(epoch, {"cpu": 2.0}, Resume(), "local", "golden", 1, "golden", 1, {"holdfast": "0.1.0"}, {}),
             *cuts,
             *([e.InexactFound("searcher", 3, "x=1 became x=2")] if epoch == 2 else []),
+            *([e.RequestReceived("ab" * 8, verb) for verb in ("pause", "resume")] if epoch == 2 else []),
         )
         for order in [*decisions, *drops]:
             self.carry_out(order)
         for order in lost:
             self.record(e.AttemptLost(order.order, order.trial_id, order.attempt, "driver"))
-        for order in [*asked, *deletes]:
+        for order in [*asked, *deletes, *[wake for wake in self.open(WakeAt) if wake.why == "retry"]]:
             self.carry_out(order)
 
     def open(self, kind: type) -> list:
@@ -123,7 +142,18 @@ class Script:
             trial = f"01234_{n:05d}"
             config = msgspec.msgpack.encode({"x": n})
             self.record(
-                e.TrialSuggested(command.order, position, trial, config, config, f"{n}_x={n}", f"train_{trial}", f"train_{trial}")
+                e.TrialSuggested(
+                    command.order,
+                    position,
+                    trial,
+                    config,
+                    config,
+                    f"{n}_x={n}",
+                    f"train_{trial}",
+                    f"train_{trial}",
+                    {"cpu": 2.0} if n == 2 else None,
+                    Placement([{}, {"cpu": 2.0}], "SPREAD") if n == 2 else None,
+                )
                 if n < TRIALS - 1
                 else e.NothingSuggested(command.order, position, True)
             )
@@ -139,21 +169,34 @@ class Script:
         elif isinstance(command, Decide):
             index = int(command.trial_id[-1])
             action = {(1, 2): "PAUSE", (2, 3): "STOP"}.get((index, command.number), "CONTINUE")
-            self.record(e.DecisionMade(command.trial_id, command.number, action, "scheduler", position))
+            save = (index, command.number) == (2, 1)
+            self.record(e.DecisionMade(command.trial_id, command.number, action, "scheduler", position, save=save))
         elif isinstance(command, Reply):
             self.replied(command)
         elif isinstance(command, DropCheckpoint):
             self.record(e.CheckpointDropped(command.order, command.trial_id, command.index))
         elif isinstance(command, DeleteCheckpoint):
             self.record(e.CheckpointDeleted(command.order, command.trial_id, command.index))
+        elif isinstance(command, CommitCheckpoint):
+            trial, saved = command.trial_id, command.saved
+            self.record(
+                e.CheckpointLost(command.order, trial, saved.index, "its files are gone")
+                if command.number % 2
+                else e.CheckpointCommitted(trial, command.attempt, command.number, saved, command.order)
+            )
+        elif isinstance(command, WakeAt) and command.why == "retry":
+            self.record(e.Woke(command.order, command.trial_id, command.why))
         else:
-            assert isinstance(command, (WakeAt, EndEpoch)), command
+            assert isinstance(command, (WakeAt, EndEpoch, KillAttempt)), command
 
     def replied(self, reply: Reply) -> None:
         trial = self.controller.state.trial(reply.trial_id)
         if trial.state not in {"RUNNING", "STOPPING", "PAUSING"} or trial.attempt != reply.attempt:
             return  # its worker ended with its driver
-        if reply.action != "CONTINUE":
+        self.save(reply, trial)
+        if trial.index == 2 and reply.action == "STOP" and not trial.failures:
+            self.end(reply.trial_id, reply.attempt, "failed", e.Failure("worker", "killed", signal=9, peak_memory=1 << 20))
+        elif reply.action != "CONTINUE":
             self.end(reply.trial_id, reply.attempt, "stopped")
         elif reply.number >= ROWS:
             self.end(reply.trial_id, reply.attempt, "completed")
@@ -163,15 +206,40 @@ class Script:
         else:
             self.row(reply.trial_id, reply.attempt, reply.number + 1, trial.next_index)
 
+    def save(self, reply: Reply, trial: TrialState) -> None:
+        """Trial 0 commits what is pending two rows later, trial 2 saves what it is asked to and what it owes."""
+        if len(trial.pending) == 2:
+            left = trial.pending[0]
+            self.record(e.CheckpointCommitted(trial.trial_id, trial.attempt, left.number, left.saved))
+        if trial.index == 2 and (reply.save or reply.action == "STOP") and (trial.failures or reply.action != "STOP"):
+            saved = e.Saved(trial.next_index, 1, 10, "cd" * 32)
+            self.record(e.CheckpointCommitted(trial.trial_id, trial.attempt, reply.number, saved, "", reply.number / 4))
+
     def end(self, trial_id: str, attempt: int, outcome: str, failure: e.Failure | None = None) -> None:
         self.record(e.AttemptEnded(trial_id, attempt, outcome, failure))
 
     def row(self, trial_id: str, attempt: int, number: int, index: int) -> None:
-        saved = e.Saved(index, 2, 1000 + number, "ab" * 32)
+        saved = e.Saved(index, 2, 1000 + number, "ab" * 32) if trial_id[-1] != "2" else None
+        pending = None
+        if trial_id[-1] == "0":
+            saved, pending = None, saved
         metrics = msgspec.msgpack.encode({"score": number / 4})
         self.record(
             e.ResultReported(
-                trial_id, attempt, number, metrics, number, 0.5, number / 2, number / 2, number, 1.7e9, number == ROWS, saved
+                trial_id,
+                attempt,
+                number,
+                metrics,
+                number,
+                0.5,
+                number / 2,
+                number / 2,
+                number,
+                1.7e9,
+                number == ROWS,
+                saved,
+                number / 4,
+                pending,
             )
         )
 
@@ -235,8 +303,8 @@ def make(directory: Path, *, records_per_driver: int, compact: bool) -> None:
 
 
 KINDS = {
-    "v1-plain": lambda path: make(path, records_per_driver=30, compact=False),
-    "v1-compacted": lambda path: make(path, records_per_driver=12, compact=True),
+    "v2-plain": lambda path: make(path, records_per_driver=22, compact=False),
+    "v2-compacted": lambda path: make(path, records_per_driver=16, compact=True),
 }
 
 if __name__ == "__main__":

@@ -43,11 +43,16 @@ def test_there_are_golden_journals():
     assert any((path / "experiment/journal/cut").exists() for path in JOURNALS)
 
 
+def test_the_newest_have_every_kind_of_event():
+    for name in KINDS:
+        expected = json.loads((GOLDEN / name / "expected.json").read_text())
+        assert {record["type"] for record in expected} == {event.__name__ for event in get_args(Event)}, name
+
+
 @pytest.mark.parametrize("directory", JOURNALS, ids=lambda path: path.name)
 class TestEach:
     def test_every_record_reads_as_it_was_written(self, directory):
         expected = json.loads((directory / "expected.json").read_text())
-        assert {record["type"] for record in expected} == {event.__name__ for event in get_args(Event)}
         for storage in (LocalStorage(directory / "experiment"), in_memory(directory), in_memory(directory, "snapshots")):
             found = [described(record) for record in read(storage)]
             assert [record["position"] for record in found] == list(range(len(expected)))

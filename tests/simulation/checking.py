@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from holdfast._core.admission import capacity
 from holdfast._core.commands import StartAttempt
 from holdfast._core.controller import Controller
 from holdfast._core.events import AttemptStarted, DecisionMade, ResultReported
@@ -22,7 +23,10 @@ def _journal(storage: Storage) -> list[str]:
 
 
 def _story(storage: Storage) -> list[str]:
-    """One decision per row of a branch and none changed; never more attempts than places; no row behind a stop."""
+    """One decision per row of a branch and none changed; never more attempts than places; no new row behind a stop.
+
+    A trial that owes the checkpoint of its last row redoes rows up to its stop.
+    """
     controller, found = Controller(), []
     decided: dict[tuple[str, int, int], str] = {}
     stopped: set[tuple[str, int]] = set()
@@ -39,10 +43,14 @@ def _story(storage: Storage) -> list[str]:
                 stopped.add((event.trial_id, trial.branch))
         elif isinstance(event, (ResultReported, AttemptStarted)):
             trial = state.trial(event.trial_id)
-            if (event.trial_id, trial.branch) in stopped:
+            if (event.trial_id, trial.branch) in stopped and not (trial.owes and trial.number <= trial.mark):
                 found.append(f"{event.trial_id} went on after its stop, at position {record.position}")
-        if len(controller.running) > controller.capacity() and state.epoch is not None:
-            found.append(f"{len(controller.running)} attempts had {controller.capacity()} places at position {record.position}")
+        places = capacity(state.epoch.resources, state.policy) if state.epoch else 0
+        if state.epoch is not None and len(controller.running) > places:
+            found.append(f"{len(controller.running)} attempts had {places} places at position {record.position}")
+    if controller.state.policy.end_checkpoint:
+        unsaved = [it.trial_id for it in controller.state.trials.values() if it.stopped_by and not it.has_saved(it.mark)]
+        found += [f"{trial_id} was stopped and its last row has no checkpoint" for trial_id in unsaved]
     starts = [order for order in controller.open_orders.values() if isinstance(order, StartAttempt)]
     unfinished = [trial.trial_id for trial in controller.state.trials.values() if trial.state not in FINAL]
     if starts or unfinished:
@@ -66,7 +74,7 @@ def _checkpoints(storage: Storage) -> list[str]:
     found = []
     for trial in state.trials.values():
         named = {checkpoint_name(kept.saved.index) for kept in trial.kept}
-        there = {name for name in storage.names(trial.dirname) if name.startswith(("checkpoint_", ".staging"))}
+        there = {name for name in storage.names(trial.dirname) if name.startswith(("checkpoint_", ".staging", ".pending"))}
         if named != there:
             found.append(f"{trial.trial_id} has {sorted(named)} on record and {sorted(there)} on disk")
     return found

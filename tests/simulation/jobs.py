@@ -66,14 +66,16 @@ class FromEntropy(TrialScheduler):
 
 
 def _simulation(trainable: Callable[..., Any], scheduler: TrialScheduler, workers: int, **options: Any) -> Simulation:
-    keep = options.pop("num_to_keep", None)
+    keep, most = options.pop("num_to_keep", None), options.pop("max_total_bytes", None)
     failures = options.pop("max_failures", 0)
     tune = TuneConfig(metric="score", mode="min", num_samples=options.pop("num_samples", 6), scheduler=scheduler, seed=SEED)
     run = RunConfig(
         name="simulated",
         verbose=0,
         failure_config=FailureConfig(max_failures=failures),
-        checkpoint_config=CheckpointConfig(num_to_keep=keep, checkpoint_score_attribute="score", checkpoint_score_order="min"),
+        checkpoint_config=CheckpointConfig(
+            num_to_keep=keep, checkpoint_score_attribute="score", checkpoint_score_order="min", max_total_bytes=most
+        ),
         **options.pop("run", {}),
     )
     return Simulation(trainable, _space(), tune, run, workers=workers, **options)
@@ -90,7 +92,18 @@ def uneven(config: dict[str, Any], moment: Moment) -> float:
 
 # Where the order of observations is no race and faults do not depend on the attempt's number, a restored run ends as the
 # uninterrupted one did, byte for byte. "retries" and "noisy" have attempts that differ on purpose, "entropy" a plug-in.
-REPEATABLE = ("fifo", "fifo-keep-2", "asha", "asha-sparse-keep-2", "pauses", "strict", "stop-rule")
+REPEATABLE = (
+    "fifo",
+    "fifo-keep-2",
+    "asha",
+    "asha-sparse-keep-2",
+    "pauses",
+    "strict",
+    "stop-rule",
+    "async",
+    "on-demand",
+    "budget",
+)
 
 JOBS: dict[str, Callable[[int], Simulation]] = {
     "fifo": lambda workers: _simulation(train, FIFOScheduler(), workers, seconds=uneven, num_samples=3),
@@ -106,5 +119,16 @@ JOBS: dict[str, Callable[[int], Simulation]] = {
     "fifo-keep-2": lambda workers: _simulation(train, FIFOScheduler(), workers, seconds=uneven, num_to_keep=2, num_samples=2),
     "strict": lambda workers: _simulation(train, _asha(), workers, seconds=uneven, run={"durability": "strict"}),
     "entropy": lambda workers: _simulation(train, FromEntropy(), workers, seconds=uneven),
+    "async": lambda workers: _simulation(
+        train_sparse, _asha(), workers, seconds=uneven, num_to_keep=1, num_samples=4, upload_s=1.7
+    ),
+    "async-retries": lambda workers: _simulation(
+        train, FIFOScheduler(), workers, max_failures=3, fails=seeded_fate(SEED, 0.1), num_samples=3, upload_s=2.3
+    ),
+    "on-demand": lambda workers: _simulation(train, _asha(), workers, seconds=uneven, on_demand=True),
+    "on-demand-pauses": lambda workers: _simulation(
+        train, PauseEveryThird(), workers, num_samples=3, on_demand=True, max_failures=3, fails=seeded_fate(SEED, 0.05)
+    ),
+    "budget": lambda workers: _simulation(train, _asha(), workers, seconds=uneven, num_samples=5, max_total_bytes=120),
     "stop-rule": lambda workers: _simulation(train, _asha(), workers, run={"stop": {"training_iteration": 4}}),
 }

@@ -12,10 +12,12 @@ from typing import Union
 import msgspec
 
 from holdfast._core.events import Saved
+from holdfast._core.policy import Placement
 
 __all__ = [
     "AskSearcher",
     "Command",
+    "CommitCheckpoint",
     "Decide",
     "DeleteCheckpoint",
     "DropCheckpoint",
@@ -60,6 +62,7 @@ class StartAttempt(_Command, frozen=True):
         iteration, time_total_s: The counters to go on from.
         grant: The first checkpoint index that the attempt may use; it goes on upwards from there.
         resources: What it is given.
+        placement: How those lie together, where the user said so.
     """
 
     order: str
@@ -76,22 +79,25 @@ class StartAttempt(_Command, frozen=True):
     time_total_s: float
     grant: int
     resources: dict[str, float]
+    placement: Placement | None = None
 
 
 class Reply(_Command, frozen=True):
-    """Send a decision to the worker that waits for it in `report()`."""
+    """Send a decision to the worker that waits for it in `report()`; `save` asks for a checkpoint of the row."""
 
     trial_id: str
     attempt: int
     number: int
     action: str
+    save: bool = False
 
 
 class KillAttempt(_Command, frozen=True):
-    """End an attempt at once."""
+    """End an attempt at once. `cause` is the kind of failure that this is, empty where it is none."""
 
     trial_id: str
     attempt: int
+    cause: str = ""
 
 
 class DropCheckpoint(_Command, frozen=True):
@@ -114,11 +120,38 @@ class DeleteCheckpoint(_Command, frozen=True):
     index: int
 
 
+class CommitCheckpoint(_Command, frozen=True):
+    """Complete a pending checkpoint that its attempt left behind, from the files that it staged.
+
+    Answered by `CheckpointCommitted` or `CheckpointLost`. Repeatable.
+
+    Attributes:
+        trial_id, attempt: Whose.
+        dirname: The trial's directory.
+        number: The row that it belongs to.
+        saved: What it is to be.
+    """
+
+    order: str
+    trial_id: str
+    attempt: int
+    dirname: str
+    number: int
+    saved: Saved
+
+
 class WakeAt(_Command, frozen=True):
-    """Say so when experiment time reaches `time`. Answered by `Woke`. Repeatable."""
+    """Say so when experiment time reaches `time`. Answered by `Woke`. Repeatable.
+
+    Attributes:
+        trial_id: Whose time it is; empty for the whole experiment's budget.
+        why: "retry" (it may be tried again), "timeout" or "no_progress" (a bound of its attempt).
+    """
 
     order: str
     time: float
+    trial_id: str = ""
+    why: str = ""
 
 
 class EndEpoch(_Command, frozen=True):
@@ -127,5 +160,7 @@ class EndEpoch(_Command, frozen=True):
     reason: str
 
 
-Command = Union[AskSearcher, Decide, StartAttempt, Reply, KillAttempt, DropCheckpoint, DeleteCheckpoint, WakeAt, EndEpoch]
-Order = Union[AskSearcher, Decide, StartAttempt, DropCheckpoint, DeleteCheckpoint, WakeAt]
+Command = Union[
+    AskSearcher, Decide, StartAttempt, Reply, KillAttempt, DropCheckpoint, DeleteCheckpoint, CommitCheckpoint, WakeAt, EndEpoch
+]
+Order = Union[AskSearcher, Decide, StartAttempt, DropCheckpoint, DeleteCheckpoint, CommitCheckpoint, WakeAt]

@@ -13,7 +13,8 @@ from typing import NoReturn, Union
 
 import msgspec
 
-from holdfast._core.policy import Policy, Resume
+from holdfast._core.details import Failure, Saved
+from holdfast._core.policy import Placement, Policy, Resume
 from holdfast.errors import InternalError
 
 __all__ = [
@@ -21,8 +22,10 @@ __all__ = [
     "AttemptLost",
     "AttemptStarted",
     "CheckpointBroken",
+    "CheckpointCommitted",
     "CheckpointDeleted",
     "CheckpointDropped",
+    "CheckpointLost",
     "DecisionMade",
     "EpochEnded",
     "EpochStarted",
@@ -32,6 +35,7 @@ __all__ = [
     "InexactFound",
     "NothingSuggested",
     "Record",
+    "RequestReceived",
     "ResultReported",
     "Saved",
     "TailCut",
@@ -130,6 +134,8 @@ class TrialSuggested(_Event, frozen=True):
         tag: Ray Tune's experiment tag, such as `3_lr=0.1`.
         dirname: Its directory below the experiment's.
         name: Its display name.
+        resources: What it is given, where that is not what every trial is given (`Policy.request`).
+        placement: How those lie together, where the user said so.
     """
 
     order: str
@@ -140,6 +146,8 @@ class TrialSuggested(_Event, frozen=True):
     tag: str
     dirname: str
     name: str
+    resources: dict[str, float] | None = None
+    placement: Placement | None = None
 
 
 class NothingSuggested(_Event, frozen=True):
@@ -161,22 +169,6 @@ class AttemptStarted(_Event, frozen=True):
     pid: int
 
 
-class Saved(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A checkpoint as its row records it: complete, durable and named before the record is written.
-
-    Attributes:
-        index: The number in its directory's name.
-        files: Number of files.
-        size: Bytes in all.
-        manifest: sha256 of the manifest that stands beside the files' checksums.
-    """
-
-    index: int
-    files: int
-    size: int
-    manifest: str
-
-
 class ResultReported(_Event, frozen=True):
     """A trial reported a row.
 
@@ -191,6 +183,8 @@ class ResultReported(_Event, frozen=True):
         done: Whether the user reported `done=True`.
         saved: The checkpoint that came with the row.
         score: The row's value of the checkpoint score attribute, set by the driver where one is asked for.
+        pending: The checkpoint that came with the row and is not durable yet (`upload="async"`).
+            `CheckpointCommitted` or `CheckpointLost` follows.
     """
 
     trial_id: str
@@ -206,6 +200,7 @@ class ResultReported(_Event, frozen=True):
     done: bool = False
     saved: Saved | None = None
     score: float | None = None
+    pending: Saved | None = None
 
 
 class DecisionMade(_Event, frozen=True):
@@ -218,6 +213,7 @@ class DecisionMade(_Event, frozen=True):
         heard: The position of the row: what the deciders had heard.
         changes: What callbacks changed in the row, encoded; empty for nothing.
         stop_all: Whether a stopper ends the whole experiment.
+        save: Whether a callback asked for a checkpoint of the row (class trainables).
     """
 
     trial_id: str
@@ -227,28 +223,7 @@ class DecisionMade(_Event, frozen=True):
     heard: int
     changes: bytes = b""
     stop_all: bool = False
-
-
-class Failure(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Why an attempt failed.
-
-    Attributes:
-        kind: "code" (the user's exception), "worker" (its process died), "storage" (the disk refused), "checkpoint" (the one to
-            resume from did not verify).
-        message: One line.
-        traceback: The user's traceback, or empty.
-        exception: The pickled exception, empty where it cannot be.
-        exit_code, signal: Of the process, where it died.
-        log_tail: The end of what it printed.
-    """
-
-    kind: str
-    message: str
-    traceback: str = ""
-    exception: bytes = b""
-    exit_code: int | None = None
-    signal: int | None = None
-    log_tail: str = ""
+    save: bool = False
 
 
 class AttemptEnded(_Event, frozen=True):
@@ -267,6 +242,41 @@ class AttemptLost(_Event, frozen=True):
     trial_id: str
     attempt: int
     cause: str
+
+
+class CheckpointCommitted(_Event, frozen=True):
+    """A checkpoint became complete and durable after its row was recorded.
+
+    It was pending (`upload="async"`), or it was asked for by the decision on its row.
+
+    Attributes:
+        trial_id, attempt: Whose.
+        number: The row that it belongs to.
+        saved: What it is.
+        order: The `CommitCheckpoint` that this answers; empty where the worker did it by itself.
+        score: As in `ResultReported`.
+    """
+
+    trial_id: str
+    attempt: int
+    number: int
+    saved: Saved
+    order: str = ""
+    score: float | None = None
+
+
+class CheckpointLost(_Event, frozen=True):
+    """A pending checkpoint cannot be made durable any more: its files are gone. Its row stands.
+
+    Attributes:
+        order: The `CommitCheckpoint` that this answers.
+        problem: One line for people.
+    """
+
+    order: str
+    trial_id: str
+    index: int
+    problem: str
 
 
 class CheckpointDropped(_Event, frozen=True):
@@ -295,9 +305,25 @@ class CheckpointBroken(_Event, frozen=True):
 
 
 class Woke(_Event, frozen=True):
-    """The time that a `WakeAt` waited for has come."""
+    """The time that a `WakeAt` waited for has come; `trial_id` and `why` are the order's."""
 
     order: str
+    trial_id: str = ""
+    why: str = ""
+
+
+class RequestReceived(_Event, frozen=True):
+    """Somebody asked for something from outside (`holdfast stop`, `pause`, `resume`).
+
+    Attributes:
+        request: Its id: the name of the file in `requests/` that asked.
+        verb: "stop", "pause" or "resume".
+        trial_id: Which trial; empty for the whole experiment.
+    """
+
+    request: str
+    verb: str
+    trial_id: str = ""
 
 
 class InexactFound(_Event, frozen=True):
@@ -325,6 +351,9 @@ Event = Union[
     CheckpointBroken,
     Woke,
     InexactFound,
+    CheckpointCommitted,
+    CheckpointLost,
+    RequestReceived,
 ]
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import msgspec
 
-from holdfast._core import retry
+from holdfast._core.attempts import Tally, attempted
 from holdfast._core.events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
     CheckpointBroken,
+    CheckpointCommitted,
     CheckpointDeleted,
     CheckpointDropped,
+    CheckpointLost,
     DecisionMade,
     EpochEnded,
     EpochStarted,
@@ -23,6 +25,7 @@ from holdfast._core.events import (
     InexactFound,
     NothingSuggested,
     Record,
+    RequestReceived,
     ResultReported,
     TailCut,
     TrialSuggested,
@@ -30,7 +33,8 @@ from holdfast._core.events import (
     unexpected,
 )
 from holdfast._core.policy import Policy
-from holdfast._core.trial import ERROR, FINAL, PAUSED, PENDING, TERMINATED, TrialState
+from holdfast._core.succession import take_over
+from holdfast._core.trial import FINAL, PAUSED, PENDING, TrialState
 from holdfast.errors import InternalError
 
 __all__ = ["ExperimentState"]
@@ -54,6 +58,11 @@ class ExperimentState(msgspec.Struct):
         cuts: Torn tails that were cut.
         definitions: Name → sha256 of what is in force now.
         revived: Finished trials that the newest epoch took up again.
+        kept_bytes: Size of all checkpoints that are kept.
+        held: Whether somebody asked that the whole experiment pause.
+        requests: Ids of the requests that were taken up.
+        varied: Whether some trial has needs of its own.
+        tally: How the attempts have gone since the newest driver took charge.
     """
 
     position: int = -1
@@ -73,6 +82,11 @@ class ExperimentState(msgspec.Struct):
     cuts: list[TailCut] = []
     definitions: dict[str, str] = {}
     revived: list[str] = []
+    kept_bytes: int = 0
+    varied: bool = False
+    held: bool = False
+    requests: set[str] = set()
+    tally: Tally = msgspec.field(default_factory=Tally)
 
     @property
     def policy(self) -> Policy:
@@ -109,16 +123,20 @@ class ExperimentState(msgspec.Struct):
             raise InternalError(f"record {record.position} came after {self.position}")
         event = record.event
         if isinstance(event, ResultReported):
-            self._reported(event)
+            self._reported(event, record.time)
         elif isinstance(event, DecisionMade):
             self._decided(event)
         elif isinstance(event, (TrialSuggested, NothingSuggested)):
             self._suggested(event)
         elif isinstance(event, (AttemptStarted, AttemptEnded, AttemptLost)):
-            self._attempted(event, record.wall)
-        elif isinstance(event, (CheckpointDropped, CheckpointBroken)):
+            attempted(self, event, record)
+        elif isinstance(event, CheckpointCommitted):
+            self.trial(event.trial_id).commit(event)
+            self.kept_bytes += event.saved.size
+        elif isinstance(event, (CheckpointDropped, CheckpointBroken, CheckpointLost)):
             trial = self.trial(event.trial_id)
-            trial.kept = [kept for kept in trial.kept if kept.saved.index != event.index]
+            self.kept_bytes -= sum(kept.saved.size for kept in trial.kept if kept.saved.index == event.index)
+            trial.forget(event.index)
         else:
             self._of_the_whole(event)
         self.position = record.position
@@ -126,14 +144,22 @@ class ExperimentState(msgspec.Struct):
         self.wall = record.wall
 
     def _of_the_whole(
-        self, event: ExperimentCreated | EpochStarted | EpochEnded | TailCut | CheckpointDeleted | Woke | InexactFound
+        self,
+        event: ExperimentCreated
+        | EpochStarted
+        | EpochEnded
+        | TailCut
+        | CheckpointDeleted
+        | Woke
+        | InexactFound
+        | RequestReceived,
     ) -> None:
         match event:
             case ExperimentCreated():
                 self.created = event
                 self.definitions = dict(event.definitions)
             case EpochStarted():
-                self._epoch_started(event)
+                take_over(self, event)
             case EpochEnded():
                 self.ended = event.reason
             case TailCut():
@@ -141,49 +167,28 @@ class ExperimentState(msgspec.Struct):
             case CheckpointDeleted():
                 pass  # the fact matters to the open order that it answers, not to the state
             case Woke():
-                self._stop_all("budget")
+                if not event.trial_id:
+                    self.stop_all("budget")
             case InexactFound():
                 self.inexact.append(event)
+            case RequestReceived():
+                self._requested(event)
             case _:
                 unexpected(event)
 
-    def _epoch_started(self, event: EpochStarted) -> None:
-        first = self.epoch is None
-        self.epoch = event
-        self.ended = ""
-        self.revived = []
-        self.definitions.update(event.definitions)
-        if first:
+    def _requested(self, event: RequestReceived) -> None:
+        self.requests.add(event.request)
+        if not event.trial_id:
+            if event.verb == "stop":
+                self.stop_all("request")
+            self.held = event.verb == "pause"
             return
-        for trial in self.trials.values():
-            if trial.state == TERMINATED:
-                how = event.resume.finished
-            elif trial.state == ERROR:
-                how = event.resume.errored
-            else:
-                how = event.resume.unfinished
-            self._take_up(trial, how)
-        if self.stopping:
-            self._stop_all(self.stopping)
-
-    def _take_up(self, trial: TrialState, how: str) -> None:
-        """What a new epoch does with a trial that it found: goes on with it, begins it anew, or leaves it."""
-        if how == "resume" and trial.state == ERROR and not trial.may_resume():
-            how = "skip"
-        if how != "skip" and trial.state in FINAL:
-            self.revived.append(trial.trial_id)
-        if how == "resume":
-            if trial.state == ERROR:
-                trial.failures = 0
-            if trial.state in FINAL:
-                trial.stopped_by = ""
-            self._move(trial, "resumed")
-        elif how == "restart":
-            trial.branch_off()
-            self._move(trial, "restarted")
-        else:
-            trial.mark = max(trial.mark, trial.number)  # a row that waited for a decision stands without one
-            self._move(trial, "skipped")
+        trial = self.trial(event.trial_id)
+        trial.held = event.verb == "pause"
+        if event.verb == "stop" and trial.state in (PENDING, PAUSED) and not trial.owes:
+            self.move(trial, "cancelled")
+        elif event.verb == "stop":
+            trial.unwanted = trial.state not in FINAL
 
     def _suggested(self, event: TrialSuggested | NothingSuggested) -> None:
         if isinstance(event, NothingSuggested):
@@ -197,75 +202,55 @@ class ExperimentState(msgspec.Struct):
             tag=event.tag,
             config=event.config,
             evaluated=event.evaluated,
+            resources=event.resources,
+            placement=event.placement,
         )
         self.trials[event.trial_id] = trial
+        self.varied = self.varied or event.resources is not None
         self.by_index.append(event.trial_id)
         self.unfinished += 1
         self.waiting.add(trial.index)
         if self.stopping:
-            self._move(trial, "cancelled")
+            self.move(trial, "cancelled")
 
-    def _attempted(self, event: AttemptStarted | AttemptEnded | AttemptLost, wall: float) -> None:
-        trial = self.trial(event.trial_id)
-        if isinstance(event, AttemptStarted):
-            self._move(trial, "started")
-            trial.begin(event, wall)
-            return
-        trial.attempt = event.attempt
-        if isinstance(event, AttemptLost):
-            trial.next_index += 1  # the lost attempt may have begun to write under the index that it was granted
-            self._move(trial, "lost")
-        elif event.outcome == "failed":
-            trial.next_index += 1
-            self._failed(trial, event)
-        else:
-            if event.outcome == "completed" and trial.number < trial.mark:
-                trial.end_early()
-            self._move(trial, event.outcome)
-            if trial.state == TERMINATED:
-                trial.failure = trial.current = None
-        if self.stopping and trial.state in (PENDING, PAUSED):
-            self._move(trial, "cancelled")
-
-    def _failed(self, trial: TrialState, event: AttemptEnded) -> None:
-        failure = event.failure
-        if failure is None:
-            raise InternalError(f"attempt {event.attempt} of {event.trial_id} failed without a failure")
-        if trial.state in (PENDING, "RUNNING", PAUSED):
-            trial.failure = failure
-            trial.failures += retry.counts(failure)
-        self._move(trial, "failed" if retry.allowed(trial, failure, self.policy) else "failed_for_good")
-
-    def _reported(self, event: ResultReported) -> None:
+    def _reported(self, event: ResultReported, time: float) -> None:
         trial = self.trial(event.trial_id)
         if event.number != trial.number + 1:
             raise InternalError(f"row {event.number} of {event.trial_id} came after row {trial.number}")
-        self._move(trial, "reported")
+        self.move(trial, "repeated" if trial.owes else "reported")
         trial.take(event)
+        trial.progressed = time
+        if event.saved is not None:
+            self.kept_bytes += event.saved.size
 
     def _decided(self, event: DecisionMade) -> None:
         trial = self.trial(event.trial_id)
         if event.number != trial.mark + 1:
             raise InternalError(f"a decision on row {event.number} of {event.trial_id} came after one on row {trial.mark}")
-        self._move(trial, event.action.lower())
+        self.move(trial, event.action.lower())
         trial.mark = event.number
         trial.changes = event.changes
+        trial.unwanted = trial.unwanted and event.action != "STOP"
         if event.action == "STOP":
             trial.stopped_by = event.by
         if event.stop_all:
-            self._stop_all(event.by)
+            self.stop_all(event.by)
 
-    def _stop_all(self, why: str) -> None:
+    def stop_all(self, why: str) -> None:
+        """The whole experiment ends early: what has no worker ends now, what runs with its next row."""
         self.stopping = why
         for index in sorted(self.waiting | self.paused):
-            self._move(self.at(index), "cancelled")
+            if not self.at(index).owes:
+                self.move(self.at(index), "cancelled")
 
-    def _move(self, trial: TrialState, signal: str) -> None:
+    def move(self, trial: TrialState, signal: str) -> None:
+        """Has a trial go to its next state, and keeps the account of who waits."""
         before = trial.state
         trial.move(signal)
         after = trial.state
         if before == after:
             return
+        trial.owes = signal == "owing" or (trial.owes and after not in FINAL)
         self.unfinished += (after not in FINAL) - (before not in FINAL)
         if before == PENDING:
             self.waiting.discard(trial.index)

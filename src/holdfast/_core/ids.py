@@ -8,7 +8,7 @@ same position belongs to a later epoch.
 
 from __future__ import annotations
 
-__all__ = ["checkpoint_name", "order_id", "trial_id"]
+__all__ = ["checkpoint_name", "order_id", "pending_name", "trial_id"]
 
 
 def trial_id(prefix: str, index: int) -> str:
@@ -24,3 +24,8 @@ def order_id(epoch: int, position: int, n: int) -> str:
 def checkpoint_name(index: int) -> str:
     """The directory name of a trial's checkpoint with the given index, as in Ray Tune."""
     return f"checkpoint_{index:06d}"
+
+
+def pending_name(index: int) -> str:
+    """The directory name under which a checkpoint's staged files wait to be made durable; renamed to `checkpoint_name`."""
+    return f".pending-{index:06d}"

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Policy", "Resume"]
+__all__ = ["Placement", "Policy", "Resume"]
+
+
+class Placement(msgspec.Struct, frozen=True, array_like=True):
+    """How the resources of one trial lie together: a placement group.
+
+    Attributes:
+        bundles: The resources of each bundle; the trial itself runs in the first.
+        strategy: "PACK", "SPREAD", "STRICT_PACK" or "STRICT_SPREAD".
+    """
+
+    bundles: list[dict[str, float]]
+    strategy: str = "PACK"
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +35,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         score_order: "max" or "min".
         reuse_workers: Whether a worker may run one trial after another.
         metric, mode: What the job is about, for those who look at it; empty where the job names none, or several.
+        placement: How `request` lies together, where the user said so.
+        end_checkpoint: Whether a trial that is told to stop owes a checkpoint of its last row (class trainables).
+        max_total_bytes: Bytes that all checkpoints together may take; 0 means any number.
+        max_preemptions, max_oom, max_timeouts: Budgets of their own for failures of these kinds, counted as `max_failures`;
+            None: they count there.
+        retry_delay_s: Seconds before a failed trial is tried again, doubled with each failure of it; 0: at once.
+        trial_timeout_s: Seconds that one attempt may take; 0: any number.
+        no_progress_timeout_s: Seconds that an attempt may go without a row; 0: any number.
+        stop_after_failures: End when so many attempts in a row have failed (1 or more), or such a part of all (below 1);
+            0: never.
+        cleans_up: Whether an attempt ends with a cleanup of the user's own, which is waited for (class trainables).
     """
 
     num_samples: int = 1
@@ -38,6 +61,22 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     reuse_workers: bool = False
     metric: str = ""
     mode: str = ""
+    placement: Placement | None = None
+    end_checkpoint: bool = False
+    max_total_bytes: int = 0
+    cleans_up: bool = False
+    max_preemptions: int | None = None
+    max_oom: int | None = None
+    max_timeouts: int | None = None
+    retry_delay_s: float = 0.0
+    trial_timeout_s: float = 0.0
+    no_progress_timeout_s: float = 0.0
+    stop_after_failures: float = 0.0
+
+    @property
+    def scored_by(self) -> str:
+        """The metric that checkpoints are scored by; empty where nobody asks."""
+        return self.score_attribute or (self.metric if self.max_total_bytes else "")
 
 
 class Resume(msgspec.Struct, frozen=True, kw_only=True):

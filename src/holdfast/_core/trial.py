@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import msgspec
 
-from holdfast._core.events import AttemptStarted, Failure, ResultReported, Saved
-from holdfast.errors import IllegalTransition
+from holdfast._core.events import AttemptStarted, CheckpointCommitted, Failure, ResultReported, Saved
+from holdfast._core.policy import Placement
+from holdfast.errors import IllegalTransition, InternalError
 
 __all__ = [
     "ERROR",
@@ -66,7 +67,10 @@ SIGNALS = {
     "failed": "AttemptEnded, failed, and another attempt is allowed",
     "failed_for_good": "AttemptEnded, failed, and no attempt is left",
     "lost": "AttemptLost: the attempt ended with its driver",
-    "cancelled": "the experiment is stopping and the trial has no worker",
+    "owing": "AttemptEnded, failed, or AttemptLost, behind a decision to stop whose checkpoint at the end is still owed",
+    "finishing": "AttemptStarted, to redo the rows up to the stop and save",
+    "repeated": "ResultReported, on the way to the checkpoint that is owed",
+    "cancelled": "the experiment is stopping, or somebody asked that the trial stop, and it has no worker",
     "resumed": "EpochStarted, resuming trials in this state",
     "restarted": "EpochStarted, restarting trials in this state",
     "skipped": "EpochStarted, giving up trials in this state",
@@ -74,6 +78,7 @@ SIGNALS = {
 
 TABLE: dict[tuple[str, str], str] = {
     (PENDING, "started"): RUNNING,
+    (PENDING, "finishing"): STOPPING,
     (PENDING, "failed"): PENDING,
     (PENDING, "failed_for_good"): ERROR,
     (PENDING, "lost"): PENDING,
@@ -92,6 +97,8 @@ TABLE: dict[tuple[str, str], str] = {
     (RUNNING, "resumed"): RUNNING,
     (RUNNING, "restarted"): PENDING,
     (RUNNING, "skipped"): TERMINATED,
+    (STOPPING, "repeated"): STOPPING,
+    (STOPPING, "owing"): PENDING,
     (STOPPING, "completed"): TERMINATED,
     (STOPPING, "stopped"): TERMINATED,
     (STOPPING, "failed"): TERMINATED,
@@ -160,10 +167,17 @@ class TrialState(msgspec.Struct, gc=False):
         branch: The number of the branch, from 0.
         number: The number of the newest row of the newest attempt.
         mark: The decided mark.
-        failures: Failed attempts that count against the budget.
+        failures: Failed attempts that count against `max_failures`.
+        spent: Failed attempts by kind that count against a budget of their kind's own.
+        progressed: Experiment time at which the newest attempt began or reported last.
         failure: The newest failure, None once a later attempt ended well.
         next_index: The first checkpoint index that no attempt so far may have begun to write.
         kept: Checkpoints on record, oldest first.
+        pending: Checkpoints whose files are staged and not durable yet, oldest first.
+        owes: Whether the trial was told to stop and its checkpoint at the end is still to be made.
+        held: Whether somebody asked that it pause: it is given no worker until somebody asks that it resume.
+        unwanted: Whether somebody asked that it stop: it ends with its next row.
+        resources, placement: What it is given, where that is its own; see `TrialSuggested`.
         last: The newest row of the history that a user sees; None before the first.
         changes: What callbacks changed in `last`, encoded.
         current: The newest row of the newest attempt.
@@ -195,6 +209,14 @@ class TrialState(msgspec.Struct, gc=False):
     host: str = ""
     ip: str = ""
     pid: int = 0
+    pending: list[Kept] = []
+    owes: bool = False
+    held: bool = False
+    unwanted: bool = False
+    spent: dict[str, int] = {}
+    progressed: float = 0.0
+    resources: dict[str, float] | None = None
+    placement: Placement | None = None
 
     def resume_point(self) -> Kept | None:
         """The checkpoint that the next attempt begins from."""
@@ -221,9 +243,37 @@ class TrialState(msgspec.Struct, gc=False):
             if self.last is None or row.number > self.last.number:
                 self.changes = b""
             self.last = row
-        if row.saved is not None:
-            self.kept.append(Kept(row.saved, row.number, row.iteration, row.time_total_s, row.score))
-            self.next_index = row.saved.index + 1
+        saved = row.saved or row.pending
+        if saved is not None:
+            place = self.kept if row.saved else self.pending
+            place.append(Kept(saved, row.number, row.iteration, row.time_total_s, row.score))
+            self.next_index = saved.index + 1
+
+    def commit(self, event: CheckpointCommitted) -> None:
+        """A checkpoint of a row that is on record became durable: a pending one, or one of the newest row."""
+        index, row = event.saved.index, self.current
+        committed = next((kept for kept in self.pending if kept.saved.index == index), None)
+        if committed is not None:
+            self.pending = [kept for kept in self.pending if kept is not committed]
+        elif row is not None and row.number == event.number:
+            committed = Kept(event.saved, row.number, row.iteration, row.time_total_s, event.score)
+            self.next_index = index + 1
+            self.current = msgspec.structs.replace(row, saved=event.saved)
+            if self.last == row:
+                self.last = self.current
+        else:
+            raise InternalError(f"checkpoint {index} of {self.trial_id} belongs to row {event.number}, which is not its newest")
+        self.kept.append(committed)
+        self.kept.sort(key=lambda kept: kept.saved.index)  # a small file may be durable before a large one that is older
+
+    def forget(self, index: int) -> None:
+        """A checkpoint was given up, is broken or lost."""
+        self.kept = [kept for kept in self.kept if kept.saved.index != index]
+        self.pending = [kept for kept in self.pending if kept.saved.index != index]
+
+    def has_saved(self, number: int) -> bool:
+        """Whether the row of that number, or a later one, has a checkpoint, durable or pending."""
+        return any(kept.number >= number for kept in (*self.kept, *self.pending))
 
     def end_early(self) -> None:
         """A redo returned earlier than the first time: the trial ends where the redo ended."""
@@ -236,7 +286,9 @@ class TrialState(msgspec.Struct, gc=False):
         self.branch += 1
         self.dirname = f"{self.dirname.partition('_restart')[0]}_restart{self.branch}"
         self.number = self.mark = self.failures = self.next_index = 0
-        self.kept = []
+        self.spent = {}
+        self.kept, self.pending = [], []
+        self.owes = False
         self.last = self.current = self.failure = None
         self.changes = b""
         self.stopped_by = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from holdfast import faults
 from holdfast._core.events import Event, Record, TailCut
@@ -17,7 +17,6 @@ from holdfast._journal.codec import encode_record
 from holdfast._journal.keeper import Keeper
 from holdfast._journal.lease import Owner
 from holdfast._journal.ledger import Ledger, Seal
-from holdfast._journal.reader import read
 from holdfast._journal.segment_writer import SegmentWriter
 from holdfast.errors import Fenced, InternalError, StorageError, TuneError
 
@@ -55,6 +54,7 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._later_claim = layout.claim_path(epoch + 1)
         self._ended: TuneError | None = None
+        self._staged: list[Record] = []
         self.closed = False
         self._syncing = threading.Lock()  # held for an fsync, and while the file that is synced changes
         self._first = self.next_position
@@ -65,7 +65,13 @@ class Journal:
             self._keeper.start()
 
     def append(self, events: Sequence[Event], time: float, wall: float) -> list[Record]:
-        """Puts events on record. When it returns they are written, and no later driver had claimed by then.
+        """Puts events on record: `stage` and `flush` in one."""
+        records = self.stage(events, time, wall)
+        self.flush()
+        return records
+
+    def stage(self, events: Sequence[Event], time: float, wall: float) -> list[Record]:
+        """Gives events their places. They are on record when `flush` has returned; until then nothing may rest on them.
 
         Args:
             events: The facts, in order.
@@ -76,31 +82,42 @@ class Journal:
             Their records.
 
         Raises:
+            Fenced: Another driver has taken over, as an earlier call has said.
+            StorageError: The disk refused, likewise.
+        """
+        self._check_open()
+        position, epoch = self.next_position, self.epoch
+        records = [Record(position + n, epoch, time, wall, event) for n, event in enumerate(events)]
+        self._staged += records
+        self.next_position = position + len(records)
+        return records
+
+    def flush(self) -> None:
+        """Writes what is staged, in one piece. When it returns that is written, and no later driver had claimed by then.
+
+        Raises:
             Fenced: Another driver has taken over: nothing of this may be acknowledged or acted on.
             StorageError: The disk refuses: likewise.
         """
+        if not self._staged:
+            return
         self._check_open()
-        records: list[Record] = []
+        records, self._staged = self._staged, []
         writer = self._writer
         frame = writer.frames.record
-        parts = [writer.pending_mark()]
-        position, epoch = self.next_position, self.epoch
-        for event in events:
-            record = Record(position, epoch, time, wall, event)
-            records.append(record)
-            parts.append(frame(encode_record(record)))
-            position += 1
-        data = b"".join(parts)
+        data = b"".join([writer.pending_mark(), *(frame(encode_record(record)) for record in records)])
         try:
             if writer.written[0] + len(data) > self._segment_bytes and writer.written[1] >= writer.first:
                 writer, data = self._rotate(records)
             faults.reach("before_write")
-            writer.write(data, position - 1)
-            self.next_position = position
+            writer.write(data, records[-1].position)
             faults.reach("after_write")
             if not self.in_charge():
-                raise Fenced(self.storage.root, epoch)
+                raise Fenced(self.storage.root, self.epoch)
             faults.reach("after_claim_check")
+            if faults.armed("after_event"):
+                for _ in records:
+                    faults.reach("after_event")
         except TuneError as error:
             self._end(error)
             raise
@@ -109,15 +126,10 @@ class Journal:
             self._end(StorageError(errno.EINTR, f"an append to {writer.path} was interrupted; restore the experiment"))
             raise
         self._keeper.note_write()
-        return records
 
     def in_charge(self) -> bool:
         """Whether no later driver has claimed the experiment yet."""
         return not self.storage.exists(self._later_claim)
-
-    def replay(self, after: int = -1) -> Iterator[Record]:
-        """The history behind position `after`, as `read` gives it."""
-        return read(self.storage, after)
 
     def sync(self, *, mark: bool = True) -> None:
         """Makes all records durable, and marks them so; without `mark` the mark goes out with the next append.
@@ -131,7 +143,7 @@ class Journal:
             self._sync_written()
             frame = self._writer.pending_mark() if mark else b""
             if frame:
-                self._writer.write(frame, self.next_position - 1)
+                self._writer.write(frame, self._writer.written[1])
         except TuneError as error:
             self._end(error)
             raise
@@ -160,7 +172,7 @@ class Journal:
             if self._ended is None:
                 self._sync_written()
                 if seal:
-                    self._seal()
+                    _seal_own(self._ledger, self.epoch, self._writer, self._first)
         finally:
             self._writer.close()
             self._beats.close()
@@ -189,7 +201,7 @@ class Journal:
         with self._syncing:
             self.durable = max(self.durable, self._writer.sync())
             self._writer.close()
-            first = self.next_position
+            first = records[0].position
             self._writer = SegmentWriter(self.storage, self._ledger.experiment_id, self.epoch, self._writer.number + 1, first)
         frame = self._writer.frames.record
         return self._writer, b"".join(frame(encode_record(record)) for record in records)
@@ -198,23 +210,6 @@ class Journal:
         with self._syncing:
             if self._writer.written[1] > self.durable:
                 self.durable = self._writer.sync()
-
-    def _seal(self) -> None:
-        writer = self._writer
-        faults.reach("before_seal")
-        self._ledger.publish_seal(
-            Seal(
-                epoch=self.epoch,
-                by=self.epoch,
-                segment=writer.number,
-                covered=writer.synced[0],
-                tail=b"",
-                salt=writer.salt,
-                first=self._first,
-                last=writer.synced[1],
-            )
-        )
-        faults.reach("after_seal")
 
     def _end(self, error: TuneError) -> None:
         if self._ended is None:
@@ -225,6 +220,24 @@ class Journal:
             raise self._ended
         if self.closed:
             raise InternalError("the journal is closed")
+
+
+def _seal_own(ledger: Ledger, epoch: int, writer: SegmentWriter, first: int) -> None:
+    """Seals a driver's own epoch, which begins at position `first` and is durable to its end."""
+    faults.reach("before_seal")
+    ledger.publish_seal(
+        Seal(
+            epoch=epoch,
+            by=epoch,
+            segment=writer.number,
+            covered=writer.synced[0],
+            tail=b"",
+            salt=writer.salt,
+            first=first,
+            last=writer.synced[1],
+        )
+    )
+    faults.reach("after_seal")
 
 
 def _sealed(ledger: Ledger, epoch: int) -> Seal:

@@ -30,7 +30,7 @@ from holdfast.errors import ConfigError, MetricMissing
 from holdfast.schedulers.base import TrialScheduler
 from holdfast.stopper.base import Stopper
 
-__all__ = ["Advice", "Judgement", "Plugins"]
+__all__ = ["Advice", "Judgement", "Plugins", "asks_user_code"]
 
 _ACTIONS = {"CONTINUE": "CONTINUE", "NOOP": "CONTINUE", "PAUSE": "PAUSE", "STOP": "STOP"}
 
@@ -72,15 +72,48 @@ def _at_least(value: Any, bound: Any) -> bool:
         return False
 
 
+def _asked(state: ExperimentState, trial_id: str) -> str | None:
+    """What somebody asked from outside that becomes of a trial at its next row."""
+    trial = state.trial(trial_id)
+    if trial.unwanted:
+        return "STOP"
+    return "PAUSE" if trial.held or state.held else None
+
+
+def _same_code(then: dict[str, str], now: dict[str, str]) -> bool:
+    """Whether what draws configurations is what it was: this Python, this library, the same NumPy where both had one."""
+    numpys = {versions["numpy"] for versions in (then, now) if "numpy" in versions}
+    return len(numpys) < 2 and all(then.get(what) == now.get(what) for what in ("python", "holdfast"))
+
+
+def asks_user_code(plugins: Plugins, desk: SearcherDesk) -> bool:
+    """Whether code that is not this library's own is asked about rows or for suggestions."""
+    ours = all(type(plugin).__module__.startswith("holdfast.") for plugin in (plugins.scheduler, desk.searcher))
+    return not (ours and plugins.stopper is None and desk.searcher.by_number and desk.own_chance)
+
+
 class Advice:
     """The plug-ins' one interlocutor.
+
+    Args:
+        plugins, desk, state, roll: What it asks, and what they see.
+        seed: The experiment's seed.
+        versions: Of Python and libraries in this process; None to have every answer thought again and compared.
 
     Attributes:
         replaying: Whether answers are held against the record instead of going on it.
         mismatches: Answers that did not repeat, as they are to go on record.
     """
 
-    def __init__(self, plugins: Plugins, desk: SearcherDesk, state: ExperimentState, roll: Roll, seed: int) -> None:
+    def __init__(
+        self,
+        plugins: Plugins,
+        desk: SearcherDesk,
+        state: ExperimentState,
+        roll: Roll,
+        seed: int,
+        versions: dict[str, str] | None = None,
+    ) -> None:
         self.plugins = plugins
         self.desk = desk
         self.replaying = True
@@ -89,6 +122,7 @@ class Advice:
         self._roll = roll
         self._view = ControllerView(roll)
         self._seed = seed
+        self._versions = versions
         self._judged: dict[str, Judgement] = {}
         self._warned: set[str] = set()
         self._blind = plugins.idle_scheduler and plugins.stopper is None and not plugins.criteria
@@ -123,6 +157,7 @@ class Advice:
         elif isinstance(event, AttemptEnded):
             self._hear_end(event)
         elif isinstance(event, EpochStarted):
+            self.desk.trusting = self._versions is not None and _same_code(event.versions, self._versions)
             for trial_id in [trial_id for trial_id in self._judged if self._state.trial(trial_id).state != RUNNING]:
                 del self._judged[trial_id]  # skipped or begun anew: the row is not decided any more
             for trial_id in self._state.revived:
@@ -156,6 +191,8 @@ class Advice:
             action, by = "STOP", "done"
         elif state.stopping:
             action, by = "STOP", state.stopping
+        elif (asked := _asked(state, row.trial_id)) is not None:
+            action, by = asked, "request"
         elif not self._blind:
             full = self._roll.row(state.trial(row.trial_id), row)
             flat = values.flatten(full)

@@ -8,17 +8,32 @@ back and is told all that came after the memory was taken.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast import values
-from holdfast._core.events import AttemptEnded, AttemptStarted, DecisionMade, EpochEnded, Record, ResultReported
+from holdfast._core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    CheckpointCommitted,
+    DecisionMade,
+    EpochEnded,
+    Record,
+    ResultReported,
+)
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.trial import ERROR, TERMINATED
 from holdfast._runtime.advice import Judgement
 from holdfast._runtime.roll import Roll
 from holdfast.callback import Callback
 
-__all__ = ["CallbackDesk"]
+__all__ = ["Amendment", "CallbackDesk"]
+
+
+class Amendment(NamedTuple):
+    """What callbacks made of a row: what they changed in it, encoded, and whether one of them asks for a checkpoint of it."""
+
+    changes: bytes = b""
+    save: bool = False
 
 
 class CallbackDesk:
@@ -79,10 +94,10 @@ class CallbackDesk:
             self._tell(others, record, repeated=True, rows=False)
         self._tail.clear()
 
-    def amend(self, judgement: Judgement, row: ResultReported, *, repeated: bool = False) -> bytes:
-        """Tells a row that is about to be decided; returns what the callbacks changed in it, encoded."""
+    def amend(self, judgement: Judgement, row: ResultReported, *, repeated: bool = False) -> Amendment:
+        """Tells a row that is about to be decided; returns what the callbacks made of it."""
         if not self.callbacks:
-            return b""
+            return Amendment()
         state = self._state.trial(judgement.trial_id)
         result = self._roll.row(state, row)
         before = {key: values.encode(value, self._store) for key, value in result.items()}
@@ -94,7 +109,9 @@ class CallbackDesk:
             callback.on_trial_result(self.turn, self._roll, trial, result, **info)
         result.pop("config", None)
         changed = {key: value for key, value in result.items() if before.get(key) != values.encode(value, self._store)}
-        return values.encode(changed, self._store) if changed else b""
+        if not changed:
+            return Amendment()
+        return Amendment(values.encode(changed, self._store), bool(changed.get("should_checkpoint")))
 
     def hear(self, record: Record) -> None:
         """Tells a record that was just folded."""
@@ -116,7 +133,7 @@ class CallbackDesk:
 
     def _tell(self, to: Sequence[Callback], record: Record, *, repeated: bool, rows: bool) -> None:
         event = record.event
-        if not to or not isinstance(event, (AttemptStarted, ResultReported, DecisionMade, AttemptEnded)):
+        if not to or not isinstance(event, (AttemptStarted, DecisionMade, CheckpointCommitted, AttemptEnded)):
             return
         trial = self._roll.of(event.trial_id)
         state = self._state.trial(event.trial_id)
@@ -131,8 +148,9 @@ class CallbackDesk:
                 if rows:
                     callback.on_trial_result(*common, trial.last_result, **info)
                 if state.kept and state.kept[-1].number == event.number and trial.checkpoint is not None:
-                    callback.on_trial_save(*common, **info)
-                    callback.on_checkpoint(*common, trial.checkpoint, **info)
+                    _tell_saved(callback, common, trial.checkpoint, info)
+            elif isinstance(event, CheckpointCommitted):
+                _tell_saved(callback, common, trial.checkpoint, info)
             elif isinstance(event, AttemptEnded):
                 if state.state == TERMINATED:
                     callback.on_trial_complete(*common, **info)
@@ -140,3 +158,8 @@ class CallbackDesk:
                     callback.on_trial_error(*common, **info)
                 elif event.outcome == "failed":
                     callback.on_trial_recover(*common, **info)
+
+
+def _tell_saved(callback: Callback, common: tuple[int, Any, Any], checkpoint: Any, info: dict[str, Any]) -> None:
+    callback.on_trial_save(*common, **info)
+    callback.on_checkpoint(*common, checkpoint, **info)

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-import msgspec
-
-from holdfast import values
 from holdfast._core.commands import (
     AskSearcher,
     Command,
+    CommitCheckpoint,
     Decide,
     DeleteCheckpoint,
     DropCheckpoint,
@@ -38,11 +36,12 @@ from holdfast._core.events import (
     Woke,
     unexpected,
 )
-from holdfast._core.ids import checkpoint_name
-from holdfast._core.trial import RUNNING
+from holdfast._core.ids import checkpoint_name, pending_name
 from holdfast._journal import Journal
-from holdfast._runtime.advice import Advice, Judgement
+from holdfast._runtime.advice import Advice, Judgement, asks_user_code
 from holdfast._runtime.callbacks import CallbackDesk
+from holdfast._runtime.gate import Gate
+from holdfast._runtime.inbox import Inbox
 from holdfast._runtime.snapshots import Snapshots
 from holdfast.clock import Clock
 from holdfast.engines.base import Engine, Observation
@@ -100,29 +99,60 @@ class Driver:
         self._timers: dict[str, float] = {}
         self._deletions: list[tuple[int, DeleteCheckpoint]] = []
         self._next_tick = 0.0
+        self._busy = True
         self._unnamed: list[str] = []
+        self._gate = Gate(parts.controller, parts.advice)
+        self._inbox = Inbox(parts.storage, self.state)
+        self._leaving: set[str] = set()  # orders of the attempts that ran then
+        self._leave_by = 0.0  # when the trials' time to leave is over; 0 while nobody asked them to
+        self._user_code = bool(parts.callbacks.callbacks) or asks_user_code(parts.advice.plugins, parts.advice.desk)
 
     def now(self) -> float:
         """Experiment time: seconds that drivers have been in charge."""
         return self.parts.clock.monotonic() - self._began
 
-    def run(self, interrupted: Callable[[], bool]) -> None:
-        """Turns until the experiment is over, or `interrupted` says so.
+    def run(self, interrupted: Callable[[], int], grace_s: float = 0.0) -> None:
+        """Turns until the experiment is over, or somebody interrupts it.
+
+        Args:
+            interrupted: How often somebody has asked for the end. After the first time trials that report are told to leave:
+                class trainables save first; none is started. After the second, or when the time is over, it ends at once.
+            grace_s: How long trials may take to leave.
 
         Raises:
             Fenced: A later driver took over. Nothing more was written.
             StorageError: The disk refuses. What was acknowledged is on record.
             Exception: What a plug-in or callback raised.
         """
+
+        def goes_on() -> bool:
+            asked = interrupted()
+            if not asked or self.ending:
+                return not self.ending
+            now, running = self.parts.clock.monotonic(), set(self.controller.running.values())
+            if not self._leave_by:
+                self._leave_by, self._leaving = now + grace_s, running
+            return asked == 1 and now < self._leave_by and bool(self._leaving & running)
+
+        def turn() -> bool:
+            if goes_on():
+                self._turn()
+            return goes_on()
+
+        attend = getattr(self.parts.engine, "attend", None)
+        if attend is not None:  # it runs trials in this thread, and a trial that reports lets the driver have its turn
+            attend(turn)
+        while turn():
+            pass
+
+    def _turn(self) -> None:
         engine, callbacks = self.parts.engine, self.parts.callbacks
-        busy = True
-        while not self.ending and not interrupted():
-            callbacks.step(begin=True)
-            observations = engine.poll(self._patience(busy))
-            self.observe(observations)
-            passed_over = bool(observations) and self.parts.clock.monotonic() < self._next_tick
-            busy = passed_over or self.tick()
-            callbacks.step(begin=False)
+        callbacks.step(begin=True)
+        observations = engine.poll(self._patience(self._busy))
+        self.observe(observations)
+        passed_over = bool(observations) and self.parts.clock.monotonic() < self._next_tick
+        self._busy = passed_over or self.tick()
+        callbacks.step(begin=False)
 
     def observe(self, observations: list[Observation]) -> None:
         """Puts on record what the engine saw, in order.
@@ -136,7 +166,7 @@ class Driver:
             if seen.trial_id in trials:
                 self.record(batch)
                 batch, trials = [], set()
-            event = self._admitted(seen)
+            event = self._gate.admit(seen, leaving=self._leave_by > 0)
             if event is not None:
                 batch.append(event)
                 trials.add(seen.trial_id)
@@ -144,14 +174,21 @@ class Driver:
             self.record(batch)
 
     def record(self, events: list[Event]) -> None:
-        """Puts events on record, has them handled, and carries out what follows when all of it is written."""
+        """Puts events on record, has them handled, and carries out what follows when all of it is written.
+
+        User code hears only what is written. Where none is asked, events and the answers to them are written in one piece.
+        """
         journal, clock = self.parts.journal, self.parts.clock
         while events:
             answers: list[Event] = []
-            for record in journal.append(events, self.now(), clock.wall()):
+            records = journal.stage(events, self.now(), clock.wall())
+            if self._user_code:
+                journal.flush()
+            for record in records:
                 self._take(record, answers)
-            reach("after_append")
-            events = answers + list(self.parts.advice.desk.answers())
+            events = [*answers, *self.parts.advice.desk.answers()]
+        journal.flush()
+        reach("after_append")
         self._carry_out()
 
     def tick(self) -> bool:
@@ -163,11 +200,19 @@ class Driver:
         due = [order for order, time in self._timers.items() if time <= self.now()]
         for order in due:
             del self._timers[order]
-        events: list[Event] = [Woke(order) for order in due]
+        events: list[Event] = [
+            Woke(order.order, order.trial_id, order.why)
+            for order in map(self.controller.open_orders.get, due)
+            if isinstance(order, WakeAt)  # else what it bounded is over
+        ]
+        requests = self._inbox.requests(now)
+        events += requests
         events += self.parts.advice.desk.answers()
         events += self._delete()
         if events:
             self.record(events)
+        for request in requests:
+            self._inbox.remove(request.request)
         waiting = [follower.tick(now) for follower in self.parts.followers]
         self.parts.snapshots.consider(self.controller, self.parts.advice, self.parts.callbacks, journal)
         return any(waiting) or bool(self._deletions) or journal.durable < journal.next_position - 1
@@ -182,7 +227,7 @@ class Driver:
         parts.journal.sync()
         while events := self._delete():
             self.record(events)
-        if reason in ("finished", "fail_fast"):
+        if reason in ("finished", "fail_fast", "failures"):
             parts.callbacks.end()
         self.record([EpochEnded(reason, detail)])
         for follower in parts.followers:
@@ -195,15 +240,16 @@ class Driver:
         """The decision on a row: what was judged, with what callbacks change in the row."""
         row = self.state.trial(judgement.trial_id).current
         assert row is not None and row.number == judgement.number
-        changes = self.parts.callbacks.amend(judgement, row, repeated=repeated)
+        amendment = self.parts.callbacks.amend(judgement, row, repeated=repeated)
         return DecisionMade(
             trial_id=judgement.trial_id,
             number=judgement.number,
             action=judgement.action,
             by=judgement.by,
             heard=judgement.heard,
-            changes=changes,
+            changes=amendment.changes,
             stop_all=judgement.stop_all,
+            save=amendment.save,
         )
 
     def again(self, command: Command) -> None:
@@ -217,7 +263,7 @@ class Driver:
             # Its worker may have completed a checkpoint and died before it could send the row. The record above passes
             # that index over for ever, so what stands under it is nobody's, even when another driver is in charge by now.
             trial = self.state.trial(record.event.trial_id)
-            self._unnamed.append(f"{trial.dirname}/{checkpoint_name(trial.next_index - 1)}")
+            self._unnamed += [f"{trial.dirname}/{name(trial.next_index - 1)}" for name in (checkpoint_name, pending_name)]
         parts.advice.hear(record)
         parts.callbacks.hear(record)
         for follower in parts.followers:
@@ -246,12 +292,16 @@ class Driver:
         for command in outbox:
             match command:
                 case Reply():
-                    engine.reply(command.trial_id, command.attempt, command.number, command.action)
+                    action = "PAUSE" if self._leave_by and command.action == "CONTINUE" else command.action
+                    engine.reply(command.trial_id, command.attempt, command.number, action, save=command.save)
                     reach("after_reply")
                 case StartAttempt():
-                    engine.start(command)
+                    if not self._leave_by:  # else the order stays open, and the next driver answers it
+                        engine.start(command)
                 case KillAttempt():
                     engine.kill(command.trial_id, command.attempt)
+                case CommitCheckpoint():
+                    engine.commit(command)
                 case WakeAt():
                     self._timers[command.order] = command.time
                 case DeleteCheckpoint():
@@ -273,24 +323,6 @@ class Driver:
             self.parts.storage.delete(f"{order.dirname}/{checkpoint_name(order.index)}")
             done.append(CheckpointDeleted(order.order, order.trial_id, order.index))
         return done
-
-    def _admitted(self, seen: Observation) -> Event | None:
-        """The observation as it goes on record; None for one of an attempt that is over, which is refused without harm."""
-        start = self.controller.open_orders.get(self.controller.running.get(seen.trial_id, ""))
-        if not isinstance(start, StartAttempt) or start.attempt != seen.attempt:
-            return None
-        if not isinstance(seen, ResultReported):
-            return seen
-        trial = self.state.trial(seen.trial_id)
-        if trial.state != RUNNING:
-            return None
-        self.parts.advice.check(seen)
-        attribute = self.state.policy.score_attribute
-        if seen.saved is None or not attribute:
-            return seen
-        value = values.flatten(values.decode(seen.metrics, None)).get(attribute)
-        score = float(value) if isinstance(value, (int, float)) else None
-        return msgspec.structs.replace(seen, score=score)
 
     def _patience(self, busy: bool) -> float:
         """How long the engine may wait for something to see."""

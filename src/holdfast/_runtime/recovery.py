@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from holdfast._core.commands import (
     AskSearcher,
+    CommitCheckpoint,
     Decide,
     DeleteCheckpoint,
     DropCheckpoint,
@@ -20,7 +21,7 @@ from holdfast._core.commands import (
 )
 from holdfast._core.controller import Controller
 from holdfast._core.events import AttemptLost, CheckpointDropped, EpochStarted, Event, InexactFound, Record, ResultReported
-from holdfast._core.ids import checkpoint_name
+from holdfast._core.ids import checkpoint_name, pending_name
 from holdfast._runtime.advice import Advice
 from holdfast._runtime.callbacks import CallbackDesk
 from holdfast._runtime.loop import Driver
@@ -28,7 +29,7 @@ from holdfast.storage.base import Storage
 
 __all__ = ["replay", "sweep", "take_over"]
 
-STAGING = ".staging-"  # what an attempt writes before its checkpoint has a name
+STAGING = ".staging-"  # what an attempt writes before its checkpoint has any name
 
 
 def replay(
@@ -78,7 +79,8 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
     foreseen = advice.desk.foreseen()
     inexact: list[InexactFound] = list(advice.mismatches)
     advice.replaying = False
-    advice.desk.go_live(parts.engine.wake)
+    if not hasattr(parts.engine, "attend"):  # one that runs trials in this thread: a thread beside would draw from their chance
+        advice.desk.go_live(parts.engine.wake)
     driver.record([started, *cuts, *inexact])
     still = [judgement for judgement in judged if judgement.trial_id in controller.deciding]
     driver.record([driver.answer(judgement, repeated=True) for judgement in still])
@@ -93,8 +95,11 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
         elif isinstance(order, DropCheckpoint):
             if order.order in controller.open_orders:  # else its trial has just begun anew, elsewhere
                 dropped.append(CheckpointDropped(order.order, order.trial_id, order.index))
-        elif isinstance(order, (DeleteCheckpoint, WakeAt)):
-            driver.again(order)
+        elif isinstance(order, (DeleteCheckpoint, CommitCheckpoint, WakeAt)):
+            if order.order in controller.open_orders:
+                driver.again(order)
+            elif isinstance(order, CommitCheckpoint):  # its trial has just begun anew, elsewhere
+                storage.delete(f"{order.dirname}/{pending_name(order.saved.index)}")
         elif isinstance(order, AskSearcher) and not any(answer.order == order.order for answer in foreseen):
             advice.ask(order, driver.state.position)
     driver.record(dropped)
@@ -104,7 +109,8 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
 
 def _sweep_trial(storage: Storage, driver: Driver, order: StartAttempt) -> None:
     trial = driver.state.trial(order.trial_id)
-    named = {checkpoint_name(kept.saved.index) for kept in trial.kept}
+    named = {checkpoint_name(kept.saved.index) for kept in (*trial.kept, *trial.pending)}
+    named |= {pending_name(kept.saved.index) for kept in trial.pending}
     sweep(storage, order.dirname, named)
 
 
@@ -121,7 +127,7 @@ def sweep(storage: Storage, dirname: str, named: set[str]) -> list[str]:
     """
     removed = []
     for name in storage.names(dirname):
-        if name.startswith(STAGING) or (name.startswith("checkpoint_") and name not in named):
+        if name.startswith(STAGING) or (name.startswith(("checkpoint_", ".pending-")) and name not in named):
             storage.delete(f"{dirname}/{name}")
             removed.append(f"{dirname}/{name}")
     return removed

@@ -10,22 +10,27 @@ from holdfast._core.events import ExperimentCreated, ResultReported
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.trial import TrialState
 from holdfast._projection.rows import full_row
-from holdfast.trial import Load, Surroundings, Trial
+from holdfast.trial import Load, References, Surroundings, Trial
 
 __all__ = ["ControllerView", "Roll"]
+
+_NO_REFERENCES: References = {}
 
 
 class Roll(Sequence[Trial]):
     """A lazy, read-only sequence of the trials, in order of creation, pending ones included."""
 
-    def __init__(self, created: ExperimentCreated, state: ExperimentState, path: str, load: Load) -> None:
+    def __init__(
+        self, created: ExperimentCreated, state: ExperimentState, path: str, load: Load, references: References = _NO_REFERENCES
+    ) -> None:
         self._state = state
         self._load = load
+        self._references = references
         self._made: dict[str, Trial] = {}
         self.keep = True
         self.experiment_id = created.experiment_id
-        request = created.policy.request
-        self._around = Surroundings(path, self.experiment_id, created.trainable_name, request, load, self.last_row)
+        policy = created.policy
+        self._around = Surroundings(path, self.experiment_id, created.trainable_name, policy, load, self.last_row, references)
 
     def of(self, trial_id: str) -> Trial:
         """The one object that stands for a trial."""
@@ -52,7 +57,7 @@ class Roll(Sequence[Trial]):
         if trial.last is None:
             return {}
         row = self.row(trial, trial.last, trial.changes)
-        row.setdefault("config", values.decode(trial.config, self._load))
+        row.setdefault("config", values.decode(trial.config, self._load, self._references))
         return row
 
     def __len__(self) -> int:

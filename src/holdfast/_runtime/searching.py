@@ -19,6 +19,7 @@ from holdfast import values
 from holdfast._core.commands import AskSearcher
 from holdfast._core.events import NothingSuggested, TrialSuggested
 from holdfast._core.ids import trial_id
+from holdfast._core.policy import Placement
 from holdfast._runtime.chance import given_chance
 from holdfast.errors import ConfigError
 from holdfast.search.base import Searcher
@@ -29,11 +30,13 @@ Answer = TrialSuggested | NothingSuggested
 
 
 class Names(NamedTuple):
-    """What a new trial is called."""
+    """What a new trial is called, and what it is given where that is its own."""
 
     tag: str
     dirname: str
     name: str
+    resources: dict[str, float] | None = None
+    placement: Placement | None = None
 
 
 class Keeper(Protocol):
@@ -65,9 +68,15 @@ class SearcherDesk:
         prefix: What trial ids begin with.
         constants: The part of `param_space` that a suggestion is merged into; empty where the searcher resolves the
             whole space itself.
-        name: Gives (index, trial id, config, evaluated) its names.
+        name: Gives (index, trial id, config, evaluated) its names, and what it is given.
         keeper: Where the pickles of objects in configurations are kept.
         own_chance: Whether all chance in its answers comes from generators of its own.
+
+    Attributes:
+        own_chance: As given.
+        calls: How often the searcher was called.
+        trusting: Whether the versions that wrote the records being replayed are those that run now. Then a searcher that
+            answers by number alone is not asked again for what is on record: it could only repeat it.
     """
 
     def __init__(
@@ -83,17 +92,19 @@ class SearcherDesk:
     ) -> None:
         self.searcher = searcher
         self.calls = 0
+        self.trusting = False
         self._seed = seed
         self._prefix = prefix
         self._constants = constants
         self._name = name
         self._keeper = keeper
-        self._own_chance = own_chance
+        self.own_chance = own_chance
         self._given = self._done = 0  # each written by one thread only
         self._thread: threading.Thread | None = None
         self._mail: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
         self._ready: deque[Answer | BaseException] = deque()
         self._foreseen: dict[str, _Thought] = {}
+        self._put_off: dict[str, Callable[[], None]] = {}
         self._wake: Callable[[], None] = lambda: None
 
     def go_live(self, wake: Callable[[], None]) -> None:
@@ -126,7 +137,10 @@ class SearcherDesk:
             else:
                 self._ready.append(self._put(thought))
 
-        self._do(think)
+        if replaying and self.trusting and self.searcher.by_number and self.own_chance:
+            self._put_off[order.order] = think
+        else:
+            self._do(think)
 
     def settle(self, recorded: Answer) -> str:
         """On replay: holds the repeated answer against the one on record.
@@ -134,6 +148,12 @@ class SearcherDesk:
         Returns:
             Empty when they agree, else one line that says how they differ; the searcher has then been given the recorded one.
         """
+        put_off = self._put_off.pop(recorded.order, None)
+        if put_off is not None:
+            if isinstance(recorded, TrialSuggested):
+                getattr(self.searcher, "skip")()  # noqa: B009 - a method of those that answer by number only
+                return ""
+            put_off()
         repeated = self._foreseen.pop(recorded.order, None)
         if isinstance(recorded, NothingSuggested):
             same = repeated is not None and repeated.config is None and repeated.finished == recorded.finished
@@ -146,6 +166,9 @@ class SearcherDesk:
 
     def foreseen(self) -> list[Answer]:
         """At the end of a replay: answers to questions that were still open when the last driver ended."""
+        for think in self._put_off.values():
+            think()
+        self._put_off.clear()
         answers = [self._put(thought) for thought in self._foreseen.values()]
         self._foreseen.clear()
         return answers
@@ -188,7 +211,7 @@ class SearcherDesk:
             self._wake()
 
     def _call(self, number: int, method: str, *arguments: Any, **named: Any) -> Any:
-        chance = contextlib.nullcontext() if self._own_chance else given_chance(self._seed, "searcher", number)
+        chance = contextlib.nullcontext() if self.own_chance else given_chance(self._seed, "searcher", number)
         with chance:
             return getattr(self.searcher, method)(*arguments, **named)
 
@@ -222,6 +245,8 @@ class SearcherDesk:
             tag=names.tag,
             dirname=names.dirname,
             name=names.name,
+            resources=names.resources,
+            placement=names.placement,
         )
 
     def _adopt(self, recorded: TrialSuggested) -> None:

@@ -19,7 +19,7 @@ from holdfast._runtime.callbacks import CallbackDesk
 
 __all__ = ["SCHEMA", "Cut", "Snapshots", "load"]
 
-SCHEMA = 1  # of what stands inside a snapshot; one of another number is dropped
+SCHEMA = 2  # of what stands inside a snapshot; one of another number is dropped
 
 
 class Cut(NamedTuple):
@@ -83,9 +83,11 @@ def load(journal: Journal) -> Cut | None:
 def _payload(controller: Controller, advice: Advice, callbacks: CallbackDesk) -> bytes | None:
     import cloudpickle
 
+    from holdfast import values
+
     plugins = (advice.plugins.scheduler, advice.plugins.stopper, advice.desk.searcher)
     try:
-        pickled = cloudpickle.dumps(plugins)
+        pickled = values.pickled(plugins)
         memories = cloudpickle.dumps(callbacks.memories())
     except Exception:  # noqa: BLE001 - a plug-in that cannot be pickled is replayed instead
         return None

@@ -12,12 +12,19 @@ from typing import Protocol
 
 import msgspec
 
-from holdfast._core.commands import StartAttempt
-from holdfast._core.events import AttemptEnded, AttemptStarted, CheckpointBroken, ResultReported
+from holdfast._core.commands import CommitCheckpoint, StartAttempt
+from holdfast._core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    CheckpointBroken,
+    CheckpointCommitted,
+    CheckpointLost,
+    ResultReported,
+)
 
 __all__ = ["Engine", "Job", "Observation"]
 
-Observation = AttemptStarted | ResultReported | AttemptEnded | CheckpointBroken
+Observation = AttemptStarted | ResultReported | AttemptEnded | CheckpointBroken | CheckpointCommitted | CheckpointLost
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +43,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         log_to_file: False, or the names of the files for stdout and stderr.
         echo: Whether what trials print is also shown on the driver's terminal, prefixed.
         reuse_workers: Whether a worker may run one attempt after another.
+        references: By place in `param_space`, the pickled references that stand there, which configs only name.
+        upload: "sync": a row is reported when its checkpoint is durable; "async": when that is staged.
+        class_trainable: Whether the trainable is a class (`holdfast.Trainable`); else it is a function.
+        checkpoint_frequency: A class trainable saves every so many iterations; 0: not by itself.
+        checkpoint_at_end: Whether a class trainable saves its last row.
+        begin_from: A checkpoint's directory from which trials begin that have none of their own; empty: from scratch.
+        export_formats: What a class trainable exports when its trial ends well.
+        grace_s: Seconds that attempts of a class trainable may take to clean up, also when the engine is closed.
     """
 
     experiment_dir: str
@@ -50,6 +65,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     log_to_file: tuple[str, str] | None = None
     echo: bool = False
     reuse_workers: bool = False
+    references: dict[str, bytes] = {}
+    upload: str = "sync"
+    class_trainable: bool = False
+    checkpoint_frequency: int = 0
+    checkpoint_at_end: bool = False
+    grace_s: float = 600.0
+    begin_from: str = ""
+    export_formats: tuple[str, ...] = ()
 
 
 class Engine(Protocol):
@@ -66,8 +89,14 @@ class Engine(Protocol):
     def start(self, order: StartAttempt) -> None:
         """Begins an attempt; `AttemptStarted` follows from `poll`, then rows, then one `AttemptEnded`."""
 
-    def reply(self, trial_id: str, attempt: int, number: int, action: str) -> None:
-        """Answers the report of row `number`: "CONTINUE" lets it return, "STOP" and "PAUSE" unwind the attempt."""
+    def reply(self, trial_id: str, attempt: int, number: int, action: str, *, save: bool = False) -> None:
+        """Answers the report of row `number`: "CONTINUE" lets it return, "STOP" and "PAUSE" unwind the attempt.
+
+        `save` asks a class trainable for a checkpoint of that row; `CheckpointCommitted` follows.
+        """
+
+    def commit(self, order: CommitCheckpoint) -> None:
+        """Completes a checkpoint that an attempt, which is over, left pending; one answer that quotes the order follows."""
 
     def kill(self, trial_id: str, attempt: int) -> None:
         """Ends an attempt at once, with its process tree. Nothing happens when it is over."""

@@ -36,6 +36,8 @@ class Searcher(SearchAlgorithm):
         instant: True if `suggest` answers without thinking, so that it may be asked on the driver's loop.
         own_chance: True if all its chance comes from its own generator. Otherwise `random` and `numpy.random` are set
             around each call.
+        by_number: True if its n-th answer depends on nothing but n. It must then have a method `skip()`, which passes over one
+            answer, because that is on record, as if it had been given.
 
     Args:
         metric: What is optimized, or several such.
@@ -46,6 +48,7 @@ class Searcher(SearchAlgorithm):
     CKPT_FILE_TMPL = "searcher-state-{}.pkl"
     instant = False
     own_chance = False
+    by_number: bool = False
 
     def __init__(self, metric: Metric = None, mode: Metric = None) -> None:
         self._metric = metric

@@ -64,6 +64,15 @@ class BasicVariantGenerator(Searcher):
         self._live: set[str] = set()
 
     @property
+    def by_number(self) -> bool:  # type: ignore[override]  # a constant in most searchers
+        """Whether nothing but the number of the question counts: not where `max_concurrent` holds trials back."""
+        return not self.max_concurrent
+
+    def skip(self) -> None:
+        """Passes over one suggestion."""
+        self._asked += 1
+
+    @property
     def total(self) -> int | None:
         """How many suggestions there are in all; None for ever."""
         return self._ready().total

@@ -13,8 +13,8 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 
-from holdfast._core.admission import capacity
-from holdfast._core.commands import DeleteCheckpoint, DropCheckpoint, StartAttempt
+from holdfast._core.admission import fits, request_of, together
+from holdfast._core.commands import CommitCheckpoint, DeleteCheckpoint, DropCheckpoint, StartAttempt
 from holdfast._core.controller import Controller
 from holdfast._core.events import (
     AttemptEnded,
@@ -28,7 +28,7 @@ from holdfast._core.events import (
     Saved,
 )
 from holdfast._core.experiment import ExperimentState
-from holdfast._core.ids import checkpoint_name
+from holdfast._core.ids import checkpoint_name, pending_name
 from holdfast._core.trial import TrialState
 from holdfast._journal import read, verify
 from holdfast._projection.history import History
@@ -136,7 +136,7 @@ class _Checker:
         if self._running:
             yield f"attempts have no end: {self._running}"
         for order in self.controller.open_orders.values():
-            if isinstance(order, (StartAttempt, DropCheckpoint, DeleteCheckpoint)):
+            if isinstance(order, (StartAttempt, DropCheckpoint, DeleteCheckpoint, CommitCheckpoint)):
                 yield f"an order is open: {order!r:.200}"
 
     def _revive(self, trial_ids: list[str]) -> None:
@@ -164,12 +164,18 @@ class _Checker:
 
     def _started(self, event: AttemptStarted) -> None:
         self._running[event.trial_id] = event.attempt
-        epoch = self.state.epoch
-        fits = 0 if epoch is None else capacity(epoch.resources, self.state.policy)
-        if len(self._running) > fits:
-            self.problems.append(f"{len(self._running)} attempts run where {fits} fit: {self._running}")
+        self._room_for_all()
         point = self.state.trial(event.trial_id).resume_point()
         self._expected[event.trial_id, event.attempt] = point.number + 1 if point else 1
+
+    def _room_for_all(self) -> None:
+        state, policy = self.state, self.state.policy
+        taken = [request_of(state.trial(trial_id), policy) for trial_id in self._running]
+        room = {} if state.epoch is None else state.epoch.resources
+        if not fits(together(taken), room) or 0 < policy.max_concurrent < len(taken):
+            self.problems.append(
+                f"{self._running} run with {taken} where {room} is: no more than {policy.max_concurrent or 'fit'}"
+            )
 
     def _reported(self, record: Record, event: ResultReported) -> None:
         trial = self.state.trial(event.trial_id)
@@ -180,7 +186,8 @@ class _Checker:
         if self._running.get(event.trial_id) != event.attempt:
             self.problems.append(f"{where}: row {event.number} at record {record.position}, and that attempt does not run")
         self._expected[event.trial_id, event.attempt] = event.number + 1
-        if "STOP" in self.decisions.get((trial.trial_id, trial.branch), {}).values():
+        stopped = "STOP" in self.decisions.get((trial.trial_id, trial.branch), {}).values()
+        if stopped and not (trial.owes and event.number <= trial.mark):  # redone for the checkpoint that a stop owes
             self.problems.append(f"{where}: row {event.number} at record {record.position} after the decision to stop")
         self.reported.setdefault(event.trial_id, {})[event.metrics] = (trial.branch, event.number)
 
@@ -261,8 +268,9 @@ def _left_files(storage: Storage, state: ExperimentState) -> Iterator[str]:
     """Checkpoints that no record names, and what was being written when a process was killed."""
     for trial in state.trials.values():
         named = {checkpoint_name(kept.saved.index) for kept in trial.kept}
+        named |= {pending_name(kept.saved.index) for kept in trial.pending}
         for name in storage.names(trial.dirname):
-            if name.startswith("checkpoint_") and name not in named:
+            if name.startswith(("checkpoint_", ".pending-")) and name not in named:
                 yield f"{trial.dirname}/{name}: no record names it"
         first = trial.dirname.partition("_restart")[0]
         for folder in [first, *(f"{first}_restart{branch}" for branch in range(1, trial.branch + 1))]:

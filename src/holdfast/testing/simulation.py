@@ -17,13 +17,15 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from holdfast._assembly.driving import Choices, Outcome, drive
 from holdfast._assembly.submission import JobSpec, drafted, give_birth
 from holdfast._core.policy import Resume
 from holdfast._journal import read
 from holdfast._projection.history import birth_of, load_history
 from holdfast.config import RunConfig, TuneConfig
-from holdfast.engines.simulated import Moment, SimulatedEngine
+from holdfast.engines.simulated import SimulatedEngine
 from holdfast.errors import InternalError
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
@@ -42,10 +44,10 @@ class _Overheard(SimulatedEngine):
         self._replies = replies
         self._disk = disk
 
-    def reply(self, trial_id: str, attempt: int, number: int, action: str) -> None:
+    def reply(self, trial_id: str, attempt: int, number: int, action: str, *, save: bool = False) -> None:
         done = len(self._disk.log) if isinstance(self._disk, SimulatedStorage) else 0
         self._replies.append((done, trial_id, number, action))
-        super().reply(trial_id, attempt, number, action)
+        super().reply(trial_id, attempt, number, action, save=save)
 
 
 class Simulation:
@@ -54,7 +56,7 @@ class Simulation:
     Args:
         trainable: A generator function, as `SimulatedEngine` takes them; importable by name.
         param_space, tune_config, run_config: As for `Tuner`; the seed must be given.
-        workers, seconds, fails: As for `SimulatedEngine`.
+        workers, **options: As for `SimulatedEngine`. With `on_demand` trials owe a checkpoint at their end.
     """
 
     def __init__(
@@ -65,19 +67,20 @@ class Simulation:
         run_config: RunConfig | None = None,
         *,
         workers: int = 1,
-        seconds: float | Callable[[dict[str, Any], Moment], float] = 1.0,
-        fails: Callable[[Moment], str | None] | None = None,
+        **options: Any,
     ) -> None:
         if tune_config.seed is None:
             raise ValueError("a simulation that is to be compared needs TuneConfig(seed=...)")
         self._job = (trainable, param_space, tune_config, run_config or RunConfig(name="simulated", verbose=0))
-        self._engine = {"workers": workers, "seconds": seconds, "fails": fails}
+        self._engine = {"workers": workers, **options}
         self.replies: list[Reply] = []
 
     def begin(self) -> SimulatedStorage:
         """A new disk with the experiment's birth on it."""
         disk = SimulatedStorage()
-        if give_birth(disk, drafted(*copy.deepcopy(self._job))) is None:
+        draft = drafted(*copy.deepcopy(self._job))
+        policy = msgspec.structs.replace(draft.created.policy, end_checkpoint=bool(self._engine.get("on_demand")))
+        if give_birth(disk, draft._replace(created=msgspec.structs.replace(draft.created, policy=policy))) is None:
             raise InternalError("a new disk held an experiment")
         return disk
 

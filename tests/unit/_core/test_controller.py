@@ -8,6 +8,7 @@ import pytest
 from holdfast._core.commands import (
     AskSearcher,
     Command,
+    CommitCheckpoint,
     Decide,
     DeleteCheckpoint,
     DropCheckpoint,
@@ -22,14 +23,17 @@ from holdfast._core.events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
+    CheckpointCommitted,
     CheckpointDeleted,
     CheckpointDropped,
+    CheckpointLost,
     DecisionMade,
     EpochEnded,
     EpochStarted,
     Event,
     ExperimentCreated,
     Failure,
+    InexactFound,
     NothingSuggested,
     Record,
     ResultReported,
@@ -66,11 +70,11 @@ class Play:
         number = self.state.epoch.epoch + 1 if self.state.epoch else 1
         return self.add(EpochStarted(number, {"cpu": self.cpus}, Resume(**resume), "simulated", "h", 1, "b", 1, {}, {}))
 
-    def suggest(self, order: str = "") -> list[Command]:
+    def suggest(self, order: str = "", resources: dict[str, float] | None = None) -> list[Command]:
         index = len(self.state.trials)
         name = trial_id("abcde", index)
         return self.add(
-            TrialSuggested(order or self.controller.asking, 0, name, b"\x80", b"\x80", str(index), f"dir{index}", name)
+            TrialSuggested(order or self.controller.asking, 0, name, b"\x80", b"\x80", str(index), f"dir{index}", name, resources)
         )
 
     def begin(self, index: int = 0) -> list[Command]:
@@ -83,12 +87,24 @@ class Play:
         assert isinstance(order, StartAttempt)
         return order
 
-    def row(self, index: int = 0, *, save: bool = False, score: float | None = None) -> list[Command]:
+    def row(
+        self, index: int = 0, *, save: bool = False, stage: bool = False, score: float | None = None, size: int = 1
+    ) -> list[Command]:
         trial = self.state.at(index)
         number = trial.number + 1
-        saved = Saved(trial.next_index, 1, 1, "") if save else None
-        times = (0.0, 0.0, 0.0, number, 0.0)
-        return self.add(ResultReported(trial.trial_id, trial.attempt, number, b"\x80", number, *times, saved=saved, score=score))
+        saved = Saved(trial.next_index, 1, size, "")
+        more = {"saved": saved if save else None, "score": score, "pending": saved if stage else None}
+        return self.add(
+            ResultReported(trial.trial_id, trial.attempt, number, b"\x80", number, 0.0, 0.0, 0.0, number, 0.0, **more)
+        )
+
+    def commit(self, index: int = 0, order: str = "") -> list[Command]:
+        """The oldest pending checkpoint becomes durable, or with none pending the newest row gets one."""
+        trial = self.state.at(index)
+        number, saved = trial.number, Saved(trial.next_index, 1, 1, "")
+        if trial.pending:
+            number, saved = trial.pending[0].number, trial.pending[0].saved
+        return self.add(CheckpointCommitted(trial.trial_id, trial.attempt, number, saved, order))
 
     def decide(self, index: int = 0, action: str = "CONTINUE", *, stop_all: bool = False) -> list[Command]:
         trial = self.state.at(index)
@@ -172,15 +188,30 @@ class TestAdmission:
     def test_nothing_runs_before_a_driver_is_in_charge(self) -> None:
         play = Play()
         assert play.born == []
-        assert play.controller.capacity() == 0
+        play.suggest()
+        assert play.controller.running == {}
 
     def test_another_machine_holds_another_number(self) -> None:
-        play = Play(cpus=1.0, num_samples=3)
+        play = Play(cpus=1.0, num_samples=3, ahead=3)
         play.epoch()
-        assert play.controller.capacity() == 1
-        play.cpus = 4.0
+        for _ in range(3):
+            play.suggest()
+        assert len(play.controller.running) == 1
+        play.cpus = 2.0
+        assert kinds(play.epoch()) == ["StartAttempt"]
+
+    def test_a_trial_with_needs_of_its_own_waits_for_room_and_is_not_overtaken(self) -> None:
+        play = Play(cpus=2.0, num_samples=3, ahead=3)
         play.epoch()
-        assert play.controller.capacity() == 4
+        play.suggest()
+        play.suggest(resources={"cpu": 2.0})
+        play.suggest()
+        assert list(play.controller.running) == ["abcde_00000"]
+        play.begin()
+        [start] = play.end()
+        assert (start.trial_id, start.resources) == ("abcde_00001", {"cpu": 2.0})
+        play.begin(1)
+        assert [start.resources for start in play.end(1) if isinstance(start, StartAttempt)] == [{"cpu": 1.0}]
 
 
 class TestRows:
@@ -274,6 +305,232 @@ class TestRetention:
         play.lose()
         play.begin()
         assert kinds(play.row(save=True)) == ["Reply", "DropCheckpoint"]
+
+
+class TestBudget:
+    def test_the_oldest_checkpoints_of_the_worst_trial_go_first(self) -> None:
+        play = played(2, max_total_bytes=25, metric="score", mode="max")
+        play.row(0, save=True, score=1.0, size=10)
+        play.decide(0)
+        play.row(0, save=True, score=2.0, size=10)
+        play.decide(0)
+        play.row(1, save=True, score=5.0, size=10)
+        [reply, drop] = play.decide(1)
+        assert (kinds([reply]), drop.trial_id, drop.index) == (["Reply"], "abcde_00000", 0)
+        play.row(1, save=True, score=6.0, size=10)
+        assert kinds(play.decide(1)) == ["Reply", "DropCheckpoint"]  # the order is open: the same one is not given up twice
+        assert play.state.kept_bytes == 40
+        play.drop(drop)
+        assert play.state.kept_bytes == 30
+
+    def test_what_an_unfinished_trial_resumes_from_stays(self) -> None:
+        play = played(2, max_total_bytes=1, metric="score", mode="max")
+        for index in (0, 1):
+            play.row(index, save=True, score=float(index), size=10)
+            assert kinds(play.decide(index)) == ["Reply"]
+        [dropped] = play.end(0)
+        assert isinstance(dropped, DropCheckpoint)
+        assert dropped.trial_id == "abcde_00000"
+
+
+class TestPending:
+    def test_a_checkpoint_counts_when_it_is_committed(self) -> None:
+        play = played(num_to_keep=1)
+        for _ in range(2):
+            play.row(stage=True)
+            play.decide()
+        trial = play.state.at(0)
+        assert ([kept.number for kept in trial.pending], trial.kept) == ([1, 2], [])
+        assert play.commit() == []
+        assert trial.resume_point().number == 1
+        assert kinds(play.commit()) == ["DropCheckpoint"]
+        assert trial.resume_point().number == 2
+
+    def test_a_trial_waits_until_what_its_last_attempt_staged_is_durable(self) -> None:
+        play = played(max_failures=1)
+        play.row(stage=True)
+        play.decide()
+        [commit] = play.end(outcome="failed")
+        assert isinstance(commit, CommitCheckpoint)
+        assert (commit.trial_id, commit.attempt, commit.number, commit.saved) == ("abcde_00000", 1, 1, Saved(0, 1, 1, ""))
+        [start] = play.commit(order=commit.order)
+        assert isinstance(start, StartAttempt)
+        assert (start.resume, start.number, start.grant) == (Saved(0, 1, 1, ""), 1, 2)
+
+    def test_a_lost_one_is_passed_over(self) -> None:
+        play = played(max_failures=1)
+        play.row(save=True)
+        play.decide()
+        play.row(stage=True)
+        play.decide()
+        [commit] = play.end(outcome="failed")
+        [start] = play.add(CheckpointLost(commit.order, commit.trial_id, 1, "gone"))
+        assert (start.resume, start.number) == (Saved(0, 1, 1, ""), 1)
+
+    def test_the_end_waits_for_it_too(self) -> None:
+        play = played()
+        play.row(stage=True)
+        play.decide(action="STOP")
+        [commit] = play.end(outcome="failed")
+        assert kinds(play.commit(order=commit.order)) == ["EndEpoch"]
+
+    def test_a_new_driver_orders_it_for_an_attempt_that_ended_with_the_old_one(self) -> None:
+        play = played()
+        play.row(stage=True)
+        play.decide()
+        play.epoch()
+        assert kinds(play.lose()) == ["CommitCheckpoint"]
+
+    def test_a_restart_forgets_it(self) -> None:
+        play = played()
+        play.row(stage=True)
+        play.decide()
+        play.end(outcome="failed")
+        play.epoch(errored="restart")
+        assert not any(isinstance(order, CommitCheckpoint) for order in play.controller.open_orders.values())
+
+
+class TestOwing:
+    """A class trainable that is told to stop owes a checkpoint of its last row."""
+
+    def stopped(self) -> Play:
+        play = played(end_checkpoint=True, max_failures=2)
+        play.row(save=True)
+        play.decide()
+        play.row()
+        play.decide()
+        play.row()
+        play.decide(action="STOP")
+        return play
+
+    def test_one_that_was_saved_is_not_owed(self) -> None:
+        play = self.stopped()
+        play.commit()
+        assert kinds(play.end(outcome="failed")) == ["EndEpoch"]
+        assert play.state.at(0).state == "TERMINATED"
+
+    @pytest.mark.parametrize("how", ["lost", "failed"])
+    def test_rows_up_to_the_stop_are_redone_for_it(self, how: str) -> None:
+        play = self.stopped()
+        if how == "lost":
+            play.epoch()
+        [start] = play.lose() if how == "lost" else play.end(outcome="failed")
+        assert (start.number, play.state.at(0).state, play.state.at(0).owes) == (1, "PENDING", True)
+        play.begin()
+        assert play.state.at(0).state == "STOPPING"
+        assert play.row() == [Reply("abcde_00000", 2, 2, "CONTINUE")]
+        assert play.row() == [Reply("abcde_00000", 2, 3, "STOP")]
+        play.commit()
+        assert kinds(play.end(outcome="stopped")) == ["EndEpoch"]
+        trial = play.state.at(0)
+        assert (trial.state, trial.owes, trial.resume_point().number) == ("TERMINATED", False, 3)
+
+    def test_one_that_cannot_be_made_ends_without_it_when_the_budget_is_spent(self) -> None:
+        play = self.stopped()
+        for _ in range(2):
+            play.end(outcome="failed")
+            play.begin()
+        assert kinds(play.end(outcome="failed")) == ["EndEpoch"]
+        assert play.state.at(0).state == "TERMINATED"
+
+    def test_a_callback_may_ask_for_one(self) -> None:
+        play = played()
+        play.row()
+        trial = play.state.at(0)
+        assert play.add(DecisionMade(trial.trial_id, 1, "CONTINUE", "scheduler", 0, save=True)) == [
+            Reply("abcde_00000", 1, 1, "CONTINUE", save=True)
+        ]
+        play.commit()
+        assert trial.resume_point().number == 1
+
+
+class TestDelays:
+    def test_a_failed_trial_waits_before_it_is_tried_again_and_longer_each_time(self) -> None:
+        play = played(max_failures=3, retry_delay_s=10.0)
+        waits = []
+        for _ in range(3):
+            [wake] = play.end(outcome="failed")
+            assert isinstance(wake, WakeAt)
+            assert (wake.trial_id, wake.why) == ("abcde_00000", "retry")
+            waits.append(wake.time - play.state.time)
+            assert kinds(play.add(Woke(wake.order, wake.trial_id, wake.why))) == ["StartAttempt"]
+            play.begin()
+        assert all(10.0 * 2**n <= wait <= 15.0 * 2**n for n, wait in enumerate(waits))
+        assert len({wait / 2**n for n, wait in enumerate(waits)}) == 3  # spread, each by its own lot
+
+    def test_others_run_meanwhile(self) -> None:
+        play = Play(cpus=1.0, num_samples=2, ahead=2, max_failures=1, retry_delay_s=10.0)
+        play.epoch()
+        play.suggest()
+        play.suggest()
+        play.begin(0)
+        assert [type(it).__name__ for it in play.end(0, outcome="failed")] == ["WakeAt", "StartAttempt"]
+        assert list(play.controller.running) == ["abcde_00001"]
+
+    def test_a_lost_attempt_is_not_waited_for(self) -> None:
+        play = played(max_failures=1, retry_delay_s=10.0)
+        play.epoch()
+        assert kinds(play.lose()) == ["StartAttempt"]
+
+
+class TestDeadlines:
+    def waiting(self, play: Play) -> list[WakeAt]:
+        return [order for order in play.controller.open_orders.values() if isinstance(order, WakeAt)]
+
+    def test_an_attempt_that_takes_too_long_is_killed(self) -> None:
+        play = played(trial_timeout_s=30.0, max_failures=1)
+        [bound] = self.waiting(play)
+        assert (bound.trial_id, bound.why, bound.time) == ("abcde_00000", "timeout", play.state.time + 30.0)
+        assert play.add(Woke(bound.order, bound.trial_id, bound.why)) == [KillAttempt("abcde_00000", 1, "timeout")]
+        assert play.controller.killing == {"abcde_00000": "timeout"}
+        assert kinds(play.end(outcome="failed")) == ["StartAttempt"]
+        assert play.controller.killing == {}
+
+    def test_the_bound_goes_with_its_attempt(self) -> None:
+        play = played(trial_timeout_s=30.0, no_progress_timeout_s=5.0, max_failures=1)
+        assert len(self.waiting(play)) == 2
+        play.end()
+        assert self.waiting(play) == []
+
+    def test_a_row_is_progress(self) -> None:
+        play = played(no_progress_timeout_s=5.0)
+        [bound] = self.waiting(play)
+        play.row()
+        reported = play.state.time
+        [again] = play.add(Woke(bound.order, bound.trial_id, bound.why))
+        assert isinstance(again, WakeAt)
+        assert again.time == reported + 5.0
+        for _ in range(10):  # each record is a second later than the one before
+            play.add(InexactFound("x", 0, ""))
+        assert play.add(Woke(again.order, again.trial_id, again.why)) == [KillAttempt("abcde_00000", 1, "no_progress")]
+
+
+class TestTooManyFailures:
+    def test_so_many_in_a_row_end_the_epoch(self) -> None:
+        play = played(max_failures=-1, stop_after_failures=2)
+        assert kinds(play.end(outcome="failed")) == ["StartAttempt"]
+        play.begin()
+        assert play.end(outcome="failed")[0] == EndEpoch("failures")
+
+    def test_one_that_does_not_fail_begins_the_count_anew(self) -> None:
+        play = played(2, max_failures=-1, stop_after_failures=2)
+        play.end(0, outcome="failed")
+        play.begin(0)
+        play.end(1)
+        assert EndEpoch("failures") not in play.end(0, outcome="failed")
+
+    def test_a_part_of_all(self) -> None:
+        play = played(max_failures=-1, stop_after_failures=0.5)
+        for number in range(1, 11):
+            ended = EndEpoch("failures") in play.end(outcome="failed")
+            assert ended == (number == 10)  # fewer say nothing
+            if not ended:
+                play.begin()
+
+    def test_a_restore_counts_anew(self) -> None:
+        play = played(max_failures=-1, stop_after_failures=1)
+        play.end(outcome="failed")
+        assert kinds(play.epoch()) == ["StartAttempt"]
 
 
 class TestPausing:

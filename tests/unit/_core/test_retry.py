@@ -4,7 +4,7 @@ import pytest
 
 from holdfast._core.events import Failure, Saved
 from holdfast._core.policy import Policy
-from holdfast._core.retry import allowed, counts
+from holdfast._core.retry import allowed, charge, counts
 from holdfast._core.trial import Kept, TrialState
 
 
@@ -31,3 +31,23 @@ def test_a_broken_checkpoint_costs_nothing_while_there_is_another() -> None:
     assert not counts(broken)
     assert allowed(trial(0, checkpoints=1), broken, Policy())
     assert not allowed(trial(0, checkpoints=0), broken, Policy(max_failures=-1))
+
+
+@pytest.mark.parametrize(
+    ("policy", "kinds", "again"),
+    [
+        ({"max_failures": 1}, ["oom", "timeout"], False),  # without budgets of their own all count together
+        ({"max_failures": 0, "max_oom": 2}, ["oom", "oom"], True),
+        ({"max_failures": 0, "max_oom": 2}, ["oom", "oom", "oom"], False),
+        ({"max_failures": 0, "max_timeouts": -1}, ["timeout"] * 9, True),
+        ({"max_failures": 0, "max_timeouts": 3}, ["code"], False),
+        ({"max_failures": 0, "max_preemptions": 2}, ["node", "preempted", "node"], False),  # one budget for both
+        ({"max_failures": 1, "max_preemptions": 5}, ["code", "preempted", "node"], True),
+        ({"max_failures": 0, "max_preemptions": 0}, ["preempted"], False),
+    ],
+)
+def test_a_kind_may_have_a_budget_of_its_own(policy: dict, kinds: list[str], again: bool) -> None:
+    rules, it = Policy(**policy), trial(0)
+    for kind in kinds:
+        charge(it, Failure(kind, "x"), rules)
+    assert allowed(it, Failure(kinds[-1], "x"), rules) is again

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from holdfast import faults
-from holdfast._core.events import ExperimentCreated
+from holdfast._core.events import ExperimentCreated, InexactFound
 from holdfast._journal import create, exists, open_journal, read
 from holdfast._journal.frame import HEADER_SIZE
 from holdfast.errors import ExperimentNotFound, InternalError, StorageError
@@ -49,7 +49,7 @@ def test_records_come_back_as_they_were_returned(storage):
     assert [(record.position, record.epoch) for record in written] == [(1, 1), (2, 1), (3, 1)]
     assert journal.next_position == 4
     assert list(read(storage))[1:] == written
-    assert list(journal.replay(after=1)) == written[1:]
+    assert list(read(storage, after=1)) == written[1:]
     assert list(read(storage, after=3)) == []
     assert isinstance(next(iter(read(storage))).event, ExperimentCreated)
 
@@ -60,6 +60,30 @@ def test_a_batch_is_one_write(storage):
     add(journal, "a", "b", "c")
     assert operations(storage, "write", "sync")[-1] == ("write", FIRST)
     assert len(storage.log) == before + 1
+
+
+def test_what_is_staged_is_written_in_one_piece_with_the_flush(storage):
+    journal = take(storage)
+    before = len(storage.log)
+    staged = journal.stage([InexactFound("x", 0, "a")], 1.0, 2.0)
+    staged += journal.stage([InexactFound("x", 0, "b"), InexactFound("x", 0, "c")], 1.0, 2.0)
+    assert [record.position for record in staged] == [1, 2, 3]
+    assert len(storage.log) == before
+    journal.flush()
+    journal.flush()
+    assert operations(storage, "write")[-1] == ("write", FIRST)
+    assert len(storage.log) == before + 1
+    assert list(read(storage))[1:] == staged
+
+
+def test_what_is_staged_and_never_flushed_is_on_no_record(storage):
+    journal = take(storage)
+    written = add(journal, "a")
+    journal.stage([InexactFound("x", 0, "b")], 1.0, 2.0)
+    journal.sync()
+    journal.close()
+    assert list(read(storage))[1:] == written
+    assert take(storage).next_position == 2
 
 
 def test_a_sync_is_followed_by_a_mark_with_the_next_append(storage):

@@ -65,7 +65,7 @@ def desk_of(story: Story, *callbacks: Callback) -> CallbackDesk:
 
 def amend(desk: CallbackDesk, story: Story, name: str, **options) -> dict:
     row = story.state.trial(name).current
-    changes = desk.amend(Judgement(name, row.number, 0, "CONTINUE", "scheduler", False), row, **options)
+    changes = desk.amend(Judgement(name, row.number, 0, "CONTINUE", "scheduler", False), row, **options).changes
     return values.decode(changes) if changes else {}
 
 

@@ -8,7 +8,9 @@ from typing import ClassVar
 import pytest
 
 from holdfast._assembly.explaining import explain
+from holdfast._core.events import ResultReported
 from holdfast._core.policy import Resume
+from holdfast._journal import read
 from holdfast._projection.history import load_state
 from holdfast._runtime.recovery import sweep
 from holdfast.callback import Callback
@@ -112,3 +114,34 @@ def test_a_callback_with_a_memory_misses_nothing_and_hears_nothing_twice_unmarke
         if not load_state(again).ended:
             simulation.run(again, snapshot_due=snapshot_due)
             assert Seen.ends.pop() == (9, 3), at
+
+
+def run_with(*callbacks: Callback) -> SimulatedStorage:
+    run = RunConfig(name="simulated", verbose=0, callbacks=list(callbacks))
+    simulation = Simulation(train, {"x": uniform(0, 1)}, TuneConfig(num_samples=2, seed=1), run, workers=1)
+    Listening.disk = disk = simulation.begin()
+    simulation.run(disk)
+    return disk
+
+
+class Listening(Callback):
+    """Looks what is on record when it hears of a row."""
+
+    disk: ClassVar[SimulatedStorage]
+    rows: ClassVar[int] = 0
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        Listening.rows += 1
+        last = [record.event for record in read(Listening.disk)][-1]
+        assert isinstance(last, ResultReported)
+        assert (last.trial_id, last.number) == (trial.trial_id, result["training_iteration"])
+
+
+def test_a_callback_hears_only_what_is_on_record() -> None:
+    run_with(Listening())
+    assert Listening.rows == 6
+
+
+def test_a_row_and_its_decision_are_one_write_where_no_user_code_is_asked() -> None:
+    with_user_code, alone = ([it for it in run_with(*them).log if it.kind == "write"] for them in ([Callback()], []))
+    assert len(with_user_code) - len(alone) >= 6

@@ -107,6 +107,56 @@ def test_an_instant_searcher_answers_where_it_is_asked(desks) -> None:
     assert desk.answers() == []
 
 
+class Counting(Instant):
+    """Answers by number alone."""
+
+    by_number = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def skip(self) -> None:
+        self.number += 1
+
+    def suggest(self, trial_id):
+        self.note("suggest", trial_id)
+        self.number += 1
+        return Searcher.FINISHED if self.number > 3 else {"number": self.number}
+
+
+@pytest.mark.parametrize("trusting", [True, False])
+def test_what_can_only_repeat_is_passed_over_on_replay(desks, trusting: bool) -> None:
+    live = desk_of(Counting(), own_chance=True)
+    desks.append(live)
+    live.go_live(lambda: None)
+    for index in range(4):
+        live.ask(ask(index), heard=index)
+    recorded = live.answers()
+    again = desk_of(Counting(), own_chance=True)
+    again.trusting = trusting
+    for index in range(4):
+        again.ask(ask(index), heard=index, replaying=True)
+        if index < 3:
+            assert again.settle(recorded[index]) == ""
+    assert len(again.searcher.heard) == (0 if trusting else 4)
+    assert again.foreseen() == recorded[3:]  # the question that nobody had answered is thought about
+
+
+def test_a_searcher_that_draws_from_global_generators_is_not_passed_over(desks) -> None:
+    desk = desk_of(Counting(), own_chance=False)
+    desk.trusting = True
+    desk.ask(ask(0), heard=0, replaying=True)
+    assert len(desk.searcher.heard) == 1
+
+
+def test_passing_over_ends_where_the_record_says_that_nothing_came(desks) -> None:
+    desk = desk_of(Counting(), own_chance=True)
+    desk.trusting = True
+    desk.ask(ask(0), heard=0, replaying=True)
+    assert "now gives something else" in desk.settle(NothingSuggested("1.0.0", 0, finished=True))
+
+
 def test_one_that_thinks_hears_and_answers_in_order_in_its_own_thread(desks) -> None:
     desk, woken = desk_of(Notes()), threading.Semaphore(0)
     desks.append(desk)

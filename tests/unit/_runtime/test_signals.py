@@ -5,17 +5,17 @@ import threading
 
 import pytest
 
-from holdfast._runtime.signals import Signals
+from holdfast._runtime.signals import Signals, exit_code
 
 
 @pytest.fixture(autouse=True)
 def handlers_are_put_back():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     yield
     assert {number: signal.getsignal(number) for number in before} == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_the_first_signal_is_noted_and_wakes_the_loop(number: int) -> None:
     woken = []
     with Signals() as signals:
@@ -25,12 +25,13 @@ def test_the_first_signal_is_noted_and_wakes_the_loop(number: int) -> None:
         assert (signals.caught, woken) == (number, [number])
 
 
-def test_the_second_ctrl_c_is_pythons() -> None:
+def test_the_second_is_counted_and_the_third_ctrl_c_is_pythons() -> None:
     with Signals() as signals:
         signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        assert (signals.caught, signals.count) == (signal.SIGINT, 2)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        assert signals.caught == signal.SIGINT
 
 
 def test_the_first_of_two_different_ones_counts() -> None:
@@ -74,3 +75,18 @@ def test_ctrl_c_can_be_left_to_python(monkeypatch: pytest.MonkeyPatch) -> None:
             signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
         assert signals.caught == signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("caught", "requeue", "code"),
+    [
+        (signal.SIGINT, False, 130),
+        (signal.SIGTERM, False, 143),
+        (signal.SIGUSR1, False, 138),
+        (signal.SIGINT, True, 130),
+        (signal.SIGTERM, True, 75),
+        (signal.SIGUSR1, True, 75),
+    ],
+)
+def test_the_exit_code_says_what_ended_the_run(caught: int, requeue: bool, code: int) -> None:
+    assert exit_code(caught, requeue=requeue) == code
