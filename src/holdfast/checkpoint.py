@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -104,12 +105,17 @@ class Checkpoint:
         return metadata
 
     def set_metadata(self, metadata: dict[str, Any]) -> None:
-        """Stores a JSON-able dictionary beside the files, in place of the one before."""
+        """Stores a JSON-able dictionary beside the files, in place of the one before; a crash leaves either.
+
+        Raises:
+            TypeError: It holds what JSON does not take; nothing was changed.
+        """
         import json
 
-        aside = os.path.join(self.path, f"{METADATA}.{os.getpid()}")
+        text = json.dumps(metadata)  # what JSON does not take is refused before anything is written
+        aside = os.path.join(self.path, f"{METADATA}.{os.getpid()}-{threading.get_ident()}")
         with open(aside, "w", encoding="utf-8") as file:
-            json.dump(metadata, file)
+            file.write(text)
         os.replace(aside, os.path.join(self.path, METADATA))
 
     def update_metadata(self, metadata: dict[str, Any]) -> None:

@@ -28,8 +28,15 @@ POINTS = (
     "before_seal",
     "after_seal",
     "mid_checkpoint_stage",
+    "after_checkpoint_stage",
+    "before_checkpoint_sync",
     "before_checkpoint_rename",
     "after_checkpoint_rename",
+    "before_checkpoint_told",
+    "mid_delete",
+    "before_end_checkpoint",
+    "after_end_checkpoint",
+    "after_event",
 )
 
 _armed: dict[str, Callable[[], None]] = {}

@@ -14,9 +14,11 @@ from holdfast import settings
 from holdfast.errors import ReportRefused
 
 if TYPE_CHECKING:
+    from holdfast._core.policy import Placement
     from holdfast.checkpoint import Checkpoint
+    from holdfast.resources import PlacementGroupFactory
 
-__all__ = ["Session", "StopTrial", "TuneContext", "enter", "get_checkpoint", "get_context", "leave", "report"]
+__all__ = ["Session", "StopTrial", "TuneContext", "current", "enter", "get_checkpoint", "get_context", "leave", "report"]
 
 
 class StopTrial(BaseException):
@@ -39,12 +41,14 @@ class TuneContext:
         trial_dir: str,
         trial_resources: Mapping[str, float],
         storage: str,
+        placement: Placement | None = None,
     ) -> None:
         self._experiment_name = experiment_name
         self._trial_name = trial_name
         self._trial_id = trial_id
         self._trial_dir = trial_dir
         self._trial_resources = dict(trial_resources)
+        self._placement = placement
         self._storage = storage
 
     def get_experiment_name(self) -> str:
@@ -63,9 +67,11 @@ class TuneContext:
         """The absolute path of the trial's directory, the same over all its attempts."""
         return self._trial_dir
 
-    def get_trial_resources(self) -> dict[str, float]:
-        """What the trial was given, such as `{"cpu": 1.0}`."""
-        return dict(self._trial_resources)
+    def get_trial_resources(self) -> PlacementGroupFactory:
+        """What the trial was given; `.required_resources` is a dictionary such as `{"CPU": 1.0}`."""
+        from holdfast.resources import PlacementGroupFactory
+
+        return PlacementGroupFactory.of(self._trial_resources, self._placement)
 
     def get_storage(self) -> str:
         """The absolute path of the experiment's directory."""
@@ -97,9 +103,17 @@ class TuneContext:
 
 
 class Session(Protocol):
-    """The port: what runs a trial's code answers these three."""
+    """The port: what runs a trial's code answers these."""
 
     context: TuneContext
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt to run the trial this is, from 1."""
+
+    @property
+    def iteration(self) -> int:
+        """The `training_iteration` of the newest row, of the one resumed from where there is none yet."""
 
     def report(self, metrics: dict[str, Any], checkpoint: Checkpoint | None) -> None:
         """Brings a row, with its checkpoint, to the driver; returns when the decision is to go on, else raises `StopTrial`."""
@@ -120,6 +134,11 @@ def enter(session: Session) -> None:
     """Makes `session` the one that this process's trial talks to, until `leave`."""
     _Place.session = session
     _Place.pid = os.getpid()
+
+
+def current() -> Session | None:
+    """The session of this process, for what stands between a trial's code and what runs it; None outside a trial."""
+    return _Place.session if _Place.pid == os.getpid() else None
 
 
 def leave() -> None:

@@ -14,20 +14,25 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
 import msgspec
 
-from holdfast import values
+from holdfast import settings, values
 from holdfast._core.commands import StartAttempt
 from holdfast._core.events import AttemptEnded, CheckpointBroken, Failure, ResultReported
 from holdfast._core.ids import checkpoint_name
 from holdfast._worker import persist
-from holdfast._worker.processes import become_subreaper, end_descendants, has_children
+from holdfast._worker.attempt import Attempt
+from holdfast._worker.processes import become_subreaper, end_descendants, has_children, most_memory
 from holdfast._worker.protocol import (
     Answer,
     Begun,
+    Channel,
+    Devices,
+    DriverGone,
     FrameReader,
     FromWorker,
     ToWorker,
@@ -36,12 +41,15 @@ from holdfast._worker.protocol import (
     frame,
     staging_prefix,
 )
-from holdfast._worker.run_function import FunctionSession, run_function
-from holdfast._worker.surroundings import Surroundings
+from holdfast._worker.run_class import Desk, Loads, Rules, run_class
+from holdfast._worker.run_function import run_function
+from holdfast._worker.surroundings import Around, Surroundings
 from holdfast.errors import DefinitionError
+from holdfast.objects import supplying
 from holdfast.session import TuneContext
+from holdfast.trainable.tally import counters_in
 
-__all__ = ["CLEAN_EXIT", "SocketChannel", "begin_process", "work"]
+__all__ = ["CLEAN_EXIT", "SocketChannel", "begin_process", "run_attempt", "work"]
 
 CLEAN_EXIT = 83
 """The exit code of a worker that knows that it leaves no process behind."""
@@ -52,35 +60,54 @@ _RECEIVED = 4096
 
 
 class SocketChannel:
-    """The worker's end of its socket to the driver. The process ends when the driver is gone."""
+    """The worker's end of its socket to the driver. The process ends when the driver is gone.
 
-    def __init__(self, connection: socket.socket) -> None:
+    Args:
+        connection: The socket.
+        polite: Whether `ask` then raises `DriverGone` instead, because there is something to clean up.
+        before_row: Called before each row is sent.
+
+    Attributes:
+        devices: The GPUs of the newest attempt.
+    """
+
+    def __init__(self, connection: socket.socket, *, polite: bool = False, before_row: Callable[[], None] = lambda: None) -> None:
+        self.devices: str | None = None
+        self._polite = polite
+        self._before_row = before_row
         self._connection = connection
         self._reader = FrameReader()
         self._received: list[ToWorker] = []
+        self._sending = threading.Lock()
 
     def tell(self, message: FromWorker) -> None:
-        """Sends a message."""
+        """Sends a message; safe in any thread."""
         try:
-            self._connection.sendall(frame(message))
+            with self._sending:
+                self._connection.sendall(frame(message))
         except (BrokenPipeError, ConnectionResetError):
             os._exit(1)
 
-    def ask(self, row: ResultReported) -> str:
-        """Sends a row; returns the action that answers it."""
+    def ask(self, row: ResultReported) -> Answer:
+        """Sends a row; returns what answers it."""
+        self._before_row()
         self.tell(row)
         while True:
             message = self.receive()
+            if message is None and self._polite:
+                raise DriverGone
             if message is None:
                 os._exit(1)
             if isinstance(message, Answer) and message.number == row.number and message.attempt == row.attempt:
-                return message.action
+                return message
 
     def next_order(self) -> StartAttempt | None:
         """The next attempt to run; None when there is none to come. Answers that nobody waits for any more are passed over."""
         while (message := self.receive()) is not None:
             if isinstance(message, StartAttempt):
                 return message
+            if isinstance(message, Devices):
+                self.devices = message.visible
         return None
 
     def receive(self) -> ToWorker | None:
@@ -101,18 +128,33 @@ def work(connection: socket.socket, place: Workplace) -> None:
     become_subreaper()
     with contextlib.suppress(ProcessLookupError, PermissionError):  # a session's leader already has a group of its own
         os.setpgid(0, 0)
-    channel, surroundings = SocketChannel(connection), Surroundings(place)
+    surroundings = Surroundings(place)
+    channel = SocketChannel(connection, polite=place.class_trainable, before_row=surroundings.rotate_logs)
+
+    def abandon(ended: AttemptEnded | None) -> None:
+        print(f"holdfast: cleanup() took longer than {place.grace_s} s; the process is ended.", file=sys.stderr)  # noqa: T201
+        if ended is not None:
+            _finish(ended, channel, surroundings)
+        os._exit(1)
+
+    desk = Desk(keep=place.reuse_workers, patience_s=place.grace_s, overdue=abandon)
     while True:
         order = channel.next_order()
         if order is None:
             break
-        ended = _attempt(order, channel, surroundings, place)
+        surroundings.devices = channel.devices
+        try:
+            ended = run_attempt(order, channel, surroundings, place, desk)
+        except DriverGone:
+            break
         # A thread that an attempt left running could report in the name of the next one: such a process is not used again.
         if not place.reuse_workers or ended.outcome == "failed" or threading.active_count() > 1:
+            desk.clear(ended)
             _run_exit_handlers()
             _finish(ended, channel, surroundings)
             os._exit(CLEAN_EXIT)
         _finish(ended, channel, surroundings)
+    desk.clear(None)
     _run_exit_handlers()
     end_descendants()
     os._exit(CLEAN_EXIT)
@@ -127,39 +169,78 @@ def _finish(ended: AttemptEnded, channel: SocketChannel, surroundings: Surroundi
     channel.tell(ended)
 
 
-def _attempt(order: StartAttempt, channel: SocketChannel, surroundings: Surroundings, place: Workplace) -> AttemptEnded:
+def run_attempt(
+    order: StartAttempt, channel: Channel, surroundings: Around, place: Workplace, desk: Desk | None = None
+) -> AttemptEnded:
+    """Runs one attempt in this process, from its surroundings to its end, which is returned and not told.
+
+    Args:
+        order: What to run.
+        channel: Where its rows go.
+        surroundings: What gives the process the attempt's directory, and knows the end of its log.
+        place: What the engine's processes know.
+        desk: Where the instance of a class trainable stays between attempts; None: it stays nowhere.
+
+    Raises:
+        DriverGone: There is nobody left to report to.
+    """
     channel.tell(Begun(order.trial_id, order.attempt, os.getpid()))
     try:
         trial_dir = surroundings.enter(order)
     except OSError as error:
         return _failed(order, Failure("storage", f"The trial's directory could not be prepared: {error}"))
-    if order.resume is not None:
-        problem = persist.verify(os.path.join(trial_dir, checkpoint_name(order.resume.index)), order.resume)
-        if problem:
-            channel.tell(CheckpointBroken(order.trial_id, order.attempt, order.resume.index, problem))
-            return _failed(order, Failure("checkpoint", f"Checkpoint {order.resume.index} cannot be resumed from: {problem}"))
+    begins = _beginning(order, channel, trial_dir, place)
+    if isinstance(begins, Failure):
+        return _failed(order, begins)
+    order = begins
     context = TuneContext(
         experiment_name=place.experiment_name,
         trial_name=order.name,
         trial_id=order.trial_id,
         trial_dir=trial_dir,
         trial_resources=order.resources,
+        placement=order.placement,
         storage=place.experiment_dir,
     )
-    attempt = FunctionSession(order, channel, context, staging_prefix(order.attempt, place.nonce))
-    ended = run_function(lambda: _load(order, place), attempt, order)
+    prefix = staging_prefix(order.attempt, place.nonce)
+    attempt = Attempt(order, channel, context, prefix, upload=place.upload, begin_from=place.begin_from)
+    if place.class_trainable:
+        scratch = os.path.join(trial_dir, f"{prefix}saving")
+        frequency, at_end = place.checkpoint_frequency, place.checkpoint_at_end
+        rules = Rules(scratch, frequency, at_end, settings.restore_retries(), place.export_formats)
+        loads = Loads(lambda: cloudpickle.loads(place.trainable), lambda: _config(order, place))
+        ended = run_class(loads, attempt, rules, desk or Desk())
+    else:
+        ended = run_function(lambda: (cloudpickle.loads(place.trainable), _config(order, place)), attempt)
     if ended.failure is not None:
         with contextlib.suppress(OSError):  # without the log's end the failure still says what happened
-            return _failed(order, msgspec.structs.replace(ended.failure, log_tail=surroundings.log_tail()))
+            tail, peak = surroundings.log_tail(), most_memory()
+            return _failed(order, msgspec.structs.replace(ended.failure, log_tail=tail, peak_memory=peak))
     return ended
+
+
+def _beginning(order: StartAttempt, channel: Channel, trial_dir: str, place: Workplace) -> StartAttempt | Failure:
+    """The order with the counters that the attempt goes on from, or why there is nothing to go on from."""
+    if order.resume is not None:
+        problem = persist.verify(os.path.join(trial_dir, checkpoint_name(order.resume.index)), order.resume)
+        if problem:
+            channel.tell(CheckpointBroken(order.trial_id, order.attempt, order.resume.index, problem))
+            return Failure("checkpoint", f"Checkpoint {order.resume.index} cannot be resumed from: {problem}")
+    elif place.begin_from:
+        if not os.path.isdir(place.begin_from):
+            return Failure("storage", f"The checkpoint that trials begin from is gone: {place.begin_from}")
+        counters = counters_in(place.begin_from)
+        iteration, seconds = int(counters.get("training_iteration", 0)), counters.get("time_total_s", 0.0)
+        return msgspec.structs.replace(order, iteration=iteration, time_total_s=seconds)
+    return order
 
 
 def _failed(order: StartAttempt, failure: Failure) -> AttemptEnded:
     return AttemptEnded(order.trial_id, order.attempt, "failed", failure)
 
 
-def _load(order: StartAttempt, place: Workplace) -> tuple[Any, Any]:
-    """The trainable and its config, made here and nowhere before: loading them runs the user's code."""
+def _config(order: StartAttempt, place: Workplace) -> Any:
+    """The config, made here and nowhere before: loading what is in it runs the user's code."""
 
     def definition(sha: str) -> object:
         path = os.path.join(place.experiment_dir, "definitions", f"{sha}.pkl")
@@ -171,7 +252,9 @@ def _load(order: StartAttempt, place: Workplace) -> tuple[Any, Any]:
                 f"The config needs an object that should be at {path}. Bring that file back, then restore."
             ) from error
 
-    return cloudpickle.loads(place.trainable), values.decode(order.config, definition)
+    references = {at: cloudpickle.loads(pickled) for at, pickled in place.references.items()}
+    with supplying(references):
+        return values.decode(order.config, definition, references)
 
 
 def _run_exit_handlers() -> None:

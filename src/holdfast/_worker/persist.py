@@ -1,29 +1,28 @@
 """How a checkpoint is kept: copied aside, checksummed, made durable, and only then given its name.
 
 This module knows files. It does not know rows or the driver: who calls `save` sends the row that names the checkpoint
-after it returns, so that whatever a row names is complete and durable.
+after it returns, so that whatever a row names is complete and durable. `stage` and `commit` are its two halves: what is
+staged is whole and survives the death of any process, what is committed survives the machine's.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-import threading
-import zlib
+from collections.abc import Mapping
+from typing import NoReturn
 
 import msgspec
 
 from holdfast import faults
 from holdfast._core.events import Saved
-from holdfast._core.ids import checkpoint_name
+from holdfast._core.ids import checkpoint_name, pending_name
+from holdfast._worker.copying import Checksums, checksum_of, copy_file, sync_files
 from holdfast.checkpoint import MANIFEST, METADATA
 from holdfast.errors import ReportRefused, StorageError
 
-__all__ = ["remove_staging", "save", "sync_directory", "verify"]
+__all__ = ["commit", "remove_staging", "save", "stage", "sync_directory", "verify"]
 
-_BLOCK = 1024 * 1024
-_AT_ONCE = 64 * 1024 * 1024
+_GONE = "its files are gone"
 
 
 class _Tree(msgspec.Struct):
@@ -34,10 +33,11 @@ class _Tree(msgspec.Struct):
     links: dict[str, str]
 
 
-def save(source: str, trial_dir: str, index: int, staging: str) -> Saved:
+def save(source: str, trial_dir: str, index: int, staging: str, counters: Mapping[str, float] | None = None) -> Saved:
     """Keeps a copy of the directory `source` as the trial's checkpoint `index`; durable when it returns.
 
-    Links that point inside `source` by a relative path stay links; others are replaced by what they point to.
+    Links that point inside `source` by a relative path stay links; others are replaced by what they point to. `counters` are
+    what the trial had counted by then; they stand in the manifest.
     A crash in the middle leaves a directory named `staging`, or a checkpoint that no row names: neither is ever read.
 
     Raises:
@@ -47,22 +47,83 @@ def save(source: str, trial_dir: str, index: int, staging: str) -> Saved:
     tree = _walk(source)
     aside = os.path.join(trial_dir, staging)
     try:
-        saved = _copy(source, aside, tree, index)
+        saved = _copy(source, aside, tree, index, counters or {}, durable=True)
         faults.reach("before_checkpoint_rename")
         os.rename(aside, os.path.join(trial_dir, checkpoint_name(index)))
-        sync_directory(trial_dir)
-        sync_directory(os.path.dirname(trial_dir))  # the trial's directory may be as new as the checkpoint
+        _sync_names(trial_dir)
         faults.reach("after_checkpoint_rename")
     except OSError as error:
         remove_staging(trial_dir, staging)
-        if error.filename is not None and _is_below(os.fspath(error.filename), source):
-            raise ReportRefused(
-                f"The checkpoint at {source} could not be read: {error}. Report a directory that stays as it is."
-            ) from error
-        raise StorageError(
-            error.errno, f"Checkpoint {index} could not be saved in {trial_dir}: {error}. Free space there and restore."
-        ) from error
+        raise _refused(error, source, trial_dir, index) from error
     return saved
+
+
+def stage(source: str, trial_dir: str, index: int, staging: str, counters: Mapping[str, float] | None = None) -> Saved:
+    """Keeps a copy of `source` that `commit` can complete; errors, links and counters as in `save`.
+
+    When it returns the copy is written and whole below `pending_name(index)`: it survives the death of any process, and not
+    a power cut. A crash in the middle leaves a directory named `staging`.
+    """
+    tree = _walk(source)
+    aside = os.path.join(trial_dir, staging)
+    try:
+        saved = _copy(source, aside, tree, index, counters or {}, durable=False)
+        os.rename(aside, os.path.join(trial_dir, pending_name(index)))
+        faults.reach("after_checkpoint_stage")
+    except OSError as error:
+        remove_staging(trial_dir, staging)
+        raise _refused(error, source, trial_dir, index) from error
+    return saved
+
+
+def commit(trial_dir: str, saved: Saved, *, check: bool) -> str:
+    """Makes a staged checkpoint durable and gives it its name. May be repeated, also where the name was given already.
+
+    Args:
+        trial_dir: The trial's directory.
+        saved: What `stage` returned.
+        check: Whether to read all back from the disk before the name is given: for one that another process staged, and after
+            an fsync that failed, which may have dropped what it should have written.
+
+    Returns:
+        What is wrong with the files, in one line, where they are gone or damaged; they are removed then. Empty when it is done.
+
+    Raises:
+        OSError: The disk refuses. A crash in the middle leaves the files whole, under one of the two names.
+    """
+    staged, final = (os.path.join(trial_dir, name(saved.index)) for name in (pending_name, checkpoint_name))
+    faults.reach("before_checkpoint_sync")
+    problem = _GONE
+    for place in (staged, final):  # whoever staged it, or a later driver, may have given it its name just now
+        if os.path.isdir(place):
+            problem = _completed(place, final, saved, check=check)
+        if not problem:
+            faults.reach("after_checkpoint_rename")
+            return ""
+    return problem
+
+
+def _completed(place: str, final: str, saved: Saved, *, check: bool) -> str:
+    """Does what `commit` says with the files at `place`; what is damaged is removed."""
+    try:
+        _sync_tree(place, forget=check)
+    except FileNotFoundError:
+        if not os.path.isdir(place):
+            return _GONE
+        check = True  # something is missing, or is being moved: the manifest says
+    problem = verify(place, saved) if check else ""
+    if problem:
+        if os.path.isdir(place):
+            _remove(place)
+        return problem
+    if place != final:
+        faults.reach("before_checkpoint_rename")
+        try:
+            os.rename(place, final)
+        except FileNotFoundError:
+            return _GONE
+    _sync_names(os.path.dirname(final))
+    return ""
 
 
 def verify(path: str, saved: Saved) -> str:
@@ -82,7 +143,7 @@ def verify(path: str, saved: Saved) -> str:
             file_path = os.path.join(path, name)
             if os.path.getsize(file_path) != size:
                 return f"{name} has {os.path.getsize(file_path)} bytes instead of {size}"
-            if _checksum(file_path) != checksum:
+            if checksum_of(file_path) != checksum:
                 return f"{name} does not have the content that was saved"
         for name, target in manifest["links"].items():
             if os.readlink(os.path.join(path, name)) != target:
@@ -101,10 +162,8 @@ def remove_staging(trial_dir: str, prefix: str) -> None:
         names = [entry.name for entry in os.scandir(trial_dir) if entry.name.startswith(prefix)]
     except FileNotFoundError:
         return
-    if names:
-        import shutil
     for name in names:
-        shutil.rmtree(os.path.join(trial_dir, name), ignore_errors=True)
+        _remove(os.path.join(trial_dir, name))
 
 
 def sync_directory(path: str) -> None:
@@ -156,94 +215,64 @@ def _is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
-def _copy(source: str, aside: str, tree: _Tree, index: int) -> Saved:
+def _copy(source: str, aside: str, tree: _Tree, index: int, counters: Mapping[str, float], *, durable: bool) -> Saved:
     import json
     from hashlib import sha256
 
     os.mkdir(aside)
     for name in tree.directories:
         os.mkdir(os.path.join(aside, name))
-    sizes = []
-    for name in tree.files:
-        sizes.append(_copy_file(os.path.join(source, name), os.path.join(aside, name)))
-        faults.reach("mid_checkpoint_stage")
-    for name, target in tree.links.items():
-        os.symlink(target, os.path.join(aside, name))
-    paths = [os.path.join(aside, name) for name in tree.files]
-    checksums = _sync_and_checksum(paths, in_parallel=sum(sizes) > _BLOCK)
-    files = list(zip(tree.files, sizes, checksums, strict=True))
-    manifest = json.dumps({"version": 1, "files": files, "links": tree.links, "directories": tree.directories}).encode()
+    sizes, copies = [], [os.path.join(aside, name) for name in tree.files]
+    with Checksums() as checksums:
+        for name, copy in zip(tree.files, copies, strict=True):
+            sizes.append(copy_file(os.path.join(source, name), copy, checksums))
+            faults.reach("mid_checkpoint_stage")
+        for name, target in tree.links.items():
+            os.symlink(target, os.path.join(aside, name))
+        if durable:  # disk and processor work side by side
+            sync_files(copies)
+        found = checksums.of(copies)
+    files = list(zip(tree.files, sizes, found, strict=True))
+    parts = {"version": 1, "files": files, "links": tree.links, "directories": tree.directories, "counters": dict(counters)}
+    manifest = json.dumps(parts).encode()
     with open(os.path.join(aside, MANIFEST), "wb", buffering=0) as file:
         file.write(manifest)
-    _sync_file(os.path.join(aside, MANIFEST))
-    for name in [*tree.directories, ""]:
-        sync_directory(os.path.join(aside, name))
+    if durable:
+        sync_files([os.path.join(aside, MANIFEST)])
+        for name in [*tree.directories, ""]:
+            sync_directory(os.path.join(aside, name))
     return Saved(index, len(files), sum(sizes), sha256(manifest).hexdigest())
 
 
-def _copy_file(source: str, target: str) -> int:
-    """Copies one file, inside the kernel where it can; returns its size."""
-    size = 0
-    with open(source, "rb", buffering=0) as reader:
-        mode = stat.S_IMODE(os.fstat(reader.fileno()).st_mode) | stat.S_IRUSR | stat.S_IWUSR
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            try:
-                while copied := os.copy_file_range(reader.fileno(), descriptor, _AT_ONCE):
-                    size += copied
-            except OSError as error:
-                if size or error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-                    raise
-            # What is left is what the kernel would not copy between these two file systems, or nothing.
-            block = bytearray(_BLOCK)
-            while length := reader.readinto(block):
-                size += length
-                view = memoryview(block)[:length]
-                while view:
-                    view = view[os.write(descriptor, view) :]
-        finally:
-            os.close(descriptor)
-    return size
+def _refused(error: OSError, source: str, trial_dir: str, index: int) -> ReportRefused | StorageError:
+    if error.filename is not None and _is_below(os.fspath(error.filename), source):
+        return ReportRefused(f"The checkpoint at {source} could not be read: {error}. Report a directory that stays as it is.")
+    return StorageError(
+        error.errno, f"Checkpoint {index} could not be saved in {trial_dir}: {error}. Free space there and restore."
+    )
 
 
-def _sync_and_checksum(paths: list[str], in_parallel: bool) -> list[int]:
-    """Makes the files durable; returns the CRC-32 of each as it now is. Disk and processor work side by side."""
-    checksums: list[int] = []
-    problems: list[OSError] = []
+def _remove(path: str) -> None:
+    import shutil
 
-    def read_all() -> None:
-        try:
-            checksums.extend(map(_checksum, paths))
-        except OSError as error:
-            problems.append(error)
-
-    reader = threading.Thread(target=read_all)
-    if in_parallel:
-        reader.start()
-    else:
-        read_all()
-    try:
-        for path in paths:
-            _sync_file(path)
-    finally:
-        if in_parallel:
-            reader.join()
-    if problems:
-        raise problems[0]
-    return checksums
+    shutil.rmtree(path, ignore_errors=True)
 
 
-def _sync_file(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sync_tree(path: str, *, forget: bool) -> None:
+    """Makes all below a directory durable; `forget`: what is read next comes from the disk, as far as the system can."""
+    folders, files = [], []
+    for folder, _, names in os.walk(path, onerror=_raise):
+        folders.append(folder)
+        files += [full for name in names if not os.path.islink(full := os.path.join(folder, name))]
+    sync_files(files, forget=forget)
+    for folder in folders:
+        sync_directory(folder)
 
 
-def _checksum(path: str) -> int:
-    checksum, block = 0, bytearray(_BLOCK)
-    with open(path, "rb", buffering=0) as file:
-        while length := file.readinto(block):
-            checksum = zlib.crc32(memoryview(block)[:length], checksum)
-    return checksum
+def _raise(error: OSError) -> NoReturn:
+    raise error
+
+
+def _sync_names(trial_dir: str) -> None:
+    sync_directory(trial_dir)
+    sync_directory(os.path.dirname(trial_dir))  # the trial's directory may be as new as the checkpoint

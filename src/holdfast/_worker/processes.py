@@ -18,6 +18,7 @@ __all__ = [
     "end_descendants",
     "end_with_token",
     "has_children",
+    "most_memory",
     "parents",
     "prepare_subreaper",
     "reap",
@@ -58,17 +59,24 @@ def has_children() -> bool:
     return True
 
 
-def reap() -> list[tuple[int, int]]:
-    """Reaps all dead children; returns (pid, wait status) of each."""
-    dead: list[tuple[int, int]] = []
+def reap() -> list[tuple[int, int, int]]:
+    """Reaps all dead children; returns (pid, wait status, the most bytes of memory that it or one below it had) of each."""
+    dead: list[tuple[int, int, int]] = []
     try:
         while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status, used = os.wait4(-1, os.WNOHANG)
             if not pid:
                 return dead
-            dead.append((pid, status))
+            dead.append((pid, status, used.ru_maxrss * 1024))
     except ChildProcessError:
         return dead
+
+
+def most_memory() -> int:
+    """The most bytes of memory that this process had at once, or one below it that has ended, if that had more."""
+    import resource
+
+    return 1024 * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def parents() -> dict[int, int]:
@@ -98,13 +106,13 @@ def descendants(root: int, but: Iterable[int] = ()) -> list[int]:
     return found
 
 
-def end_descendants(but: Iterable[int] = ()) -> list[tuple[int, int]]:
+def end_descendants(but: Iterable[int] = ()) -> list[tuple[int, int, int]]:
     """Kills what is below this process, save `but` and what is below those, until nothing is left.
 
     This process should be a sub-reaper: what has left its group or session is found all the same, because orphans
-    come here. Returns (pid, wait status) of the children that were reaped, those in `but` included.
+    come here. Returns what `reap` says of the children that were reaped, those in `but` included.
     """
-    dead: list[tuple[int, int]] = []
+    dead: list[tuple[int, int, int]] = []
     me, kept = os.getpid(), list(but)
     while True:
         found = descendants(me, kept)

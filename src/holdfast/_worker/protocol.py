@@ -12,7 +12,7 @@ from typing import Protocol, Union
 import msgspec
 
 from holdfast._core.commands import StartAttempt
-from holdfast._core.events import AttemptEnded, CheckpointBroken, ResultReported
+from holdfast._core.events import AttemptEnded, CheckpointBroken, CheckpointCommitted, ResultReported
 from holdfast.errors import InternalError
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "Answer",
     "Begun",
     "Channel",
+    "Devices",
+    "DriverGone",
     "FrameReader",
     "FromWorker",
     "ToWorker",
@@ -43,7 +45,10 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         preload: Names of installed modules that the trainable needs.
         spawn: Whether each attempt gets a fresh interpreter.
+        log_bytes: How large a log grows before it is rotated; 0: without bound.
         nonce: Drawn per engine; part of the names of its staging directories.
+        upload: "sync" or "async": whether checkpoints are durable when the row that came with them is sent.
+        threads: Variables that bound the threads of libraries and that the user has not set: they say how many CPUs a trial has.
     """
 
     experiment_dir: str
@@ -55,9 +60,19 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     chdir: bool
     log_to_file: tuple[str, str] | None
     reuse_workers: bool
+    references: dict[str, bytes] = {}
+    class_trainable: bool = False
+    checkpoint_frequency: int = 0
+    checkpoint_at_end: bool = False
+    grace_s: float = 600.0
+    begin_from: str = ""
+    export_formats: tuple[str, ...] = ()
     preload: list[str]
     spawn: bool
     nonce: str
+    log_bytes: int = 0
+    upload: str = "sync"
+    threads: tuple[str, ...] = ()
 
 
 class Begun(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -69,16 +84,27 @@ class Begun(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """The decision on row `number`."""
+    """The decision on row `number`; `save` asks for a checkpoint of it."""
 
     trial_id: str
     attempt: int
     number: int
     action: str
+    save: bool = False
 
 
-ToWorker = Union[StartAttempt, Answer]
-FromWorker = Union[Begun, ResultReported, AttemptEnded, CheckpointBroken]
+class Devices(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The GPUs of the attempts that follow, as `CUDA_VISIBLE_DEVICES` names them."""
+
+    visible: str
+
+
+ToWorker = Union[StartAttempt, Answer, Devices]
+FromWorker = Union[Begun, ResultReported, AttemptEnded, CheckpointBroken, CheckpointCommitted]
+
+
+class DriverGone(BaseException):
+    """There is nobody left to report to. It is no `Exception`, so that what runs a trial lets it pass, cleaning up."""
 
 
 class Channel(Protocol):
@@ -87,8 +113,8 @@ class Channel(Protocol):
     def tell(self, message: FromWorker) -> None:
         """Sends what needs no answer."""
 
-    def ask(self, row: ResultReported) -> str:
-        """Sends a row; returns the action that answers it."""
+    def ask(self, row: ResultReported) -> Answer:
+        """Sends a row; returns what answers it."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__all__ = ["seed_all"]
+__all__ = ["kept_generators", "seed_all"]
 
 
 def seed_all(seed: int, index: int) -> None:
@@ -25,6 +25,30 @@ def seed_all(seed: int, index: int) -> None:
         if module is not None:
             action(module, number)
     _SeedOnImport.expect(number)
+
+
+def kept_generators() -> Callable[[], None]:
+    """Keeps the state of all generators, for a process that is not a trial's alone; returns what puts it back.
+
+    A library that is loaded meanwhile keeps what it has then.
+    """
+    python, expected = random.getstate(), _SeedOnImport.number if _SeedOnImport in sys.meta_path else None
+    numpy, torch = sys.modules.get("numpy.random"), sys.modules.get("torch.random")
+    of_numpy = numpy.get_state() if numpy is not None else None
+    of_torch = torch.get_rng_state() if torch is not None else None
+
+    def put_back() -> None:
+        random.setstate(python)
+        if numpy is not None:
+            numpy.set_state(of_numpy)
+        if torch is not None:
+            torch.set_rng_state(of_torch)
+        if expected is not None:
+            _SeedOnImport.expect(expected)
+        elif _SeedOnImport in sys.meta_path:
+            sys.meta_path.remove(_SeedOnImport)
+
+    return put_back
 
 
 def _seed_numpy(module: ModuleType, number: int) -> None:

@@ -5,14 +5,18 @@ This module knows the process that it runs in. It does not know what the trial d
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from typing import Protocol
 
 from holdfast._core.commands import StartAttempt
+from holdfast._worker.logs import open_log, rotate, tail_of
 from holdfast._worker.protocol import Workplace
 from holdfast._worker.seeds import seed_all
+from holdfast._worker.threads import bound_threads
 
-__all__ = ["Surroundings", "log_paths", "trial_dir_of"]
+__all__ = ["Around", "Surroundings", "log_paths", "trial_dir_of"]
 
 
 def trial_dir_of(place: Workplace, order: StartAttempt) -> str:
@@ -29,10 +33,25 @@ def log_paths(place: Workplace, order: StartAttempt) -> tuple[str, str]:
     return path, path
 
 
+class Around(Protocol):
+    """What stands around an attempt, as the code that runs it sees it."""
+
+    def enter(self, order: StartAttempt) -> str:
+        """Gives the process the attempt's directory, environment and seeds; returns the trial's directory."""
+
+    def log_tail(self) -> str:
+        """The end of what the attempt printed."""
+
+
 class Surroundings:
-    """Sets the process up for one attempt after another."""
+    """Sets the process up for one attempt after another.
+
+    Attributes:
+        devices: The GPUs of the next attempt, as `CUDA_VISIBLE_DEVICES` names them; None: what the process sees.
+    """
 
     def __init__(self, place: Workplace) -> None:
+        self.devices: str | None = None
         self._place = place
         self._environment = dict(os.environ) if place.reuse_workers else None
         self._logs: tuple[str, str] = ("", "")
@@ -51,10 +70,13 @@ class Surroundings:
         if self._environment is not None and os.environ != self._environment:
             os.environ.clear()
             os.environ.update(self._environment)
+        if self.devices is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.devices
+        bound_threads(place.threads, order.resources.get("cpu", 1.0))
         os.chdir(trial_dir if place.chdir else place.working_dir)
         self._logs = log_paths(place, order)
         for number, path in enumerate(dict.fromkeys(self._logs), start=1):
-            _redirect(path, number)
+            open_log(path, number)
         if self._logs[0] == self._logs[1]:
             os.dup2(1, 2)
         if sys.path != place.sys_path:
@@ -71,15 +93,18 @@ class Surroundings:
     def log_tail(self, size: int = 4096) -> str:
         """The end of what the attempt printed to stderr (and stdout, where they share a file)."""
         _flush()
-        with open(self._logs[1], "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
-            return file.read().decode(errors="replace")
+        return tail_of(self._logs[1], size)
 
-
-def _redirect(path: str, number: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    os.dup2(descriptor, number)
-    os.close(descriptor)
+    def rotate_logs(self) -> None:
+        """Begins new files for the logs that have grown too large. What cannot be rotated is written on."""
+        limit = self._place.log_bytes
+        for number, path in enumerate(dict.fromkeys(self._logs), start=1):
+            if limit and os.fstat(number).st_size >= limit:
+                _flush()
+                with contextlib.suppress(OSError):  # a full disk ends no trial that can go on: the next row tries again
+                    rotate(path, number)
+                if self._logs[0] == self._logs[1]:
+                    os.dup2(1, 2)
 
 
 def _flush() -> None:

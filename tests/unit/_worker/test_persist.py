@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,3 +179,185 @@ def test_a_crash_leaves_staging_or_a_whole_checkpoint(source: Path, trial: Path,
     assert os.listdir(trial) == [left]
     persist.remove_staging(str(trial), ".staging-1-")
     assert os.listdir(trial) == ([] if left == STAGING else [left])
+
+
+def test_the_counters_stand_in_the_manifest(source: Path, trial: Path) -> None:
+    for index, keep in enumerate((persist.save, persist.stage)):
+        keep(str(source), str(trial), index, STAGING, {"steps": 5})
+        folder = trial / ("checkpoint_000000" if keep is persist.save else ".pending-000001")
+        assert json.loads((folder / MANIFEST).read_text())["counters"] == {"steps": 5}
+
+
+def test_hard_links_and_odd_names_are_kept(source: Path, trial: Path) -> None:
+    odd = [os.fsdecode(b"not utf-8 \xff"), "new\nline", "-rf", "a b\t", "'\"$(x)", "\u202e", "x" * 255]
+    for name in odd:
+        (source / name).write_text(name, errors="surrogateescape")
+    os.link(source / "-rf", source / "same")
+    saved, kept = save(source, trial)
+    assert sorted(os.listdir(kept)) == sorted([*odd, "same", MANIFEST])
+    assert persist.verify(str(kept), saved) == ""
+    assert saved.files == len(odd) + 1
+    (kept / odd[0]).write_text("other")
+    assert persist.verify(str(kept), saved) != ""
+
+
+@pytest.mark.parametrize("size", [64 << 20, (64 << 20) + 7])
+def test_holes_stay_holes(source: Path, trial: Path, size: int) -> None:
+    with open(source / "sparse", "wb") as file:
+        file.write(b"begin")
+        file.seek(32 << 20)
+        file.write(b"middle")
+        file.truncate(size)
+    saved, kept = save(source, trial)
+    about = (kept / "sparse").stat()
+    assert (about.st_size, saved.size) == (size, size)
+    assert about.st_blocks * 512 < 1 << 20
+    assert (kept / "sparse").read_bytes() == (source / "sparse").read_bytes()
+    assert persist.verify(str(kept), saved) == ""
+
+
+def test_a_file_that_is_cut_while_it_is_copied_is_refused(source: Path, trial: Path) -> None:
+    (source / "second").write_bytes(bytes(3 << 20))
+    real = os.copy_file_range
+
+    def cut(*arguments: int) -> int:
+        os.truncate(source / "second", 1 << 20)
+        return real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "copy_file_range", cut)
+        with pytest.raises(ReportRefused, match="changed"):
+            save(source, trial)
+    assert os.listdir(trial) == []
+
+
+def test_between_file_systems_that_cannot_share_bytes_are_written(source: Path, trial: Path) -> None:
+    data = random.Random(3).randbytes((2 << 20) + 5)
+    (source / "file").write_bytes(data)
+
+    def refuse(*_: int) -> int:
+        raise OSError(errno.EXDEV, "two file systems")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "copy_file_range", refuse)
+        saved, kept = save(source, trial)
+    assert (kept / "file").read_bytes() == data
+    assert persist.verify(str(kept), saved) == ""
+
+
+_WITH_LITTLE_MEMORY = """
+import resource, sys
+from holdfast._worker import persist
+source, trial = sys.argv[1:]
+begun = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (begun + (48 << 20), begun + (48 << 20)))
+saved = persist.save(source, trial, 0, ".staging")
+staged = persist.stage(source, trial, 1, ".staging")
+assert persist.commit(trial, staged, check=True) == ""
+assert persist.verify(f"{trial}/checkpoint_000000", saved) == ""
+print(saved.size, staged.size)
+"""
+
+
+@pytest.mark.slow
+def test_a_large_file_needs_little_memory(source: Path, trial: Path) -> None:
+    block = os.urandom(1 << 20)
+    with open(source / "large", "wb") as file:
+        file.writelines(block for _ in range(256))
+    done = subprocess.run(
+        [sys.executable, "-c", _WITH_LITTLE_MEMORY, source, trial], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout.split() == [str(256 << 20)] * 2, done.stderr
+
+
+@pytest.mark.slow
+def test_ten_thousand_files_are_kept(source: Path, trial: Path) -> None:
+    for number in range(10_000):
+        (source / str(number)).write_text(str(number))
+    staged = persist.stage(str(source), str(trial), 0, STAGING)
+    assert staged.files == 10_000
+    assert persist.commit(str(trial), staged, check=True) == ""
+    assert sorted(map(int, set(os.listdir(trial / "checkpoint_000000")) - {MANIFEST})) == list(range(10_000))
+
+
+def stage(source: Path, trial: Path, index: int = 0) -> persist.Saved:
+    return persist.stage(str(source), str(trial), index, STAGING)
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_what_is_staged_is_committed_and_may_be_again(source: Path, trial: Path, check: bool) -> None:
+    (source / "deep" / "er").mkdir(parents=True)
+    (source / "deep" / "er" / "file").write_text("x")
+    (source / "link").symlink_to("deep/er")
+    saved = stage(source, trial, 3)
+    assert os.listdir(trial) == [".pending-000003"]
+    for _ in range(2):
+        assert persist.commit(str(trial), saved, check=check) == ""
+        assert os.listdir(trial) == ["checkpoint_000003"]
+        assert persist.verify(str(trial / "checkpoint_000003"), saved) == ""
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+@pytest.mark.parametrize("damage", ["flip", "remove", "manifest", "all"])
+def test_what_was_damaged_meanwhile_is_found_and_removed(source: Path, trial: Path, damage: str, renamed: bool) -> None:
+    (source / "file").write_bytes(bytes(1000))
+    saved = stage(source, trial)
+    folder = trial / ".pending-000000"
+    if renamed:
+        folder = folder.rename(trial / "checkpoint_000000")
+    if damage == "flip":
+        (folder / "file").write_bytes(bytes(999) + b"x")
+    elif damage == "remove":
+        (folder / "file").unlink()
+    elif damage == "manifest":
+        (folder / MANIFEST).write_text("{}")
+    else:
+        folder.rename(trial / "moved")
+    assert persist.commit(str(trial), saved, check=True) != ""
+    assert os.listdir(trial) == (["moved"] if damage == "all" else [])
+
+
+@pytest.mark.parametrize(
+    ("point", "left"),
+    [
+        ("mid_checkpoint_stage", STAGING),
+        ("after_checkpoint_stage", ".pending-000000"),
+        ("before_checkpoint_sync", ".pending-000000"),
+        ("before_checkpoint_rename", ".pending-000000"),
+        ("after_checkpoint_rename", "checkpoint_000000"),
+    ],
+)
+def test_a_crash_on_the_way_leaves_the_files_whole_under_one_name(source: Path, trial: Path, point: str, left: str) -> None:
+    class Crash(BaseException):
+        pass
+
+    def crash() -> None:
+        raise Crash
+
+    (source / "file").write_text("x")
+    whole = stage(source, trial, 0)
+    persist.remove_staging(str(trial), ".pending-")
+    faults.arm(point, crash)
+    try:
+        with pytest.raises(Crash):
+            persist.commit(str(trial), stage(source, trial), check=False)
+    finally:
+        faults.disarm()
+    assert os.listdir(trial) == [left]
+    if left != STAGING:
+        assert persist.commit(str(trial), whole, check=True) == ""
+        assert (trial / "checkpoint_000000" / "file").read_text() == "x"
+
+
+def test_two_that_commit_at_once_both_succeed(source: Path, trial: Path) -> None:
+    """A driver that was taken over and the one that took over: whoever comes second finds the name given."""
+    (source / "file").write_text("x")
+    saved = stage(source, trial)
+    other: list[str] = []
+    faults.arm("before_checkpoint_rename", lambda: (faults.disarm(), other.append(persist.commit(str(trial), saved, check=True))))
+    try:
+        assert persist.commit(str(trial), saved, check=True) == ""
+    finally:
+        faults.disarm()
+    assert other == [""]
+    assert persist.verify(str(trial / "checkpoint_000000"), saved) == ""

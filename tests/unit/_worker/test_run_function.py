@@ -12,8 +12,9 @@ import pytest
 from holdfast import session, values
 from holdfast._core.commands import StartAttempt
 from holdfast._core.events import AttemptEnded, ResultReported
-from holdfast._worker.protocol import FromWorker
-from holdfast._worker.run_function import FunctionSession, run_function
+from holdfast._worker.attempt import Attempt
+from holdfast._worker.protocol import Answer, FromWorker
+from holdfast._worker.run_function import run_function
 from holdfast.checkpoint import Checkpoint
 
 
@@ -43,9 +44,9 @@ class Driver:
     def tell(self, message: FromWorker) -> None:
         raise AssertionError(f"nothing is told here: {message}")
 
-    def ask(self, row: ResultReported) -> str:
+    def ask(self, row: ResultReported) -> Answer:
         self.rows.append(row)
-        return self.answers.get(row.number, "CONTINUE")
+        return Answer(row.trial_id, row.attempt, row.number, self.answers.get(row.number, "CONTINUE"))
 
 
 def order(**changes: Any) -> StartAttempt:
@@ -67,8 +68,8 @@ def attempt(
         experiment_name="e", trial_name="t", trial_id="abcde_00000", trial_dir=str(tmp_path), trial_resources={}, storage=""
     )
     driver, given = Driver(answers or {}), order(**changes)
-    running = FunctionSession(given, driver, context, ".staging-2-n-", clock)
-    return run_function(lambda: (function, {}), running, given), driver.rows
+    running = Attempt(given, driver, context, ".staging-2-n-", clock)
+    return run_function(lambda: (function, {}), running), driver.rows
 
 
 def test_counters_go_on_from_the_order(tmp_path: Path) -> None:

@@ -6,6 +6,6 @@ import struct
 
 __all__ = ["ENDED", "KILL", "ORDER", "READY", "START"]
 
-ORDER = struct.Struct("<IIii")
-"""A verb, a worker's number, a pid, a wait status."""
+ORDER = struct.Struct("<IIiiQ")
+"""A verb, a worker's number, a pid, a wait status, bytes of memory at the most."""
 START, KILL, READY, ENDED = 1, 2, 3, 4

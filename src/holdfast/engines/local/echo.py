@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import time
+
+from holdfast._worker.logs import LogReader
 
 __all__ = ["INTERVAL_S", "Echo"]
 
@@ -16,15 +17,15 @@ class Echo:
     """Follows the logs of running attempts."""
 
     def __init__(self) -> None:
-        self._expected: dict[tuple[str, int], list[io.FileIO]] = {}
+        self._expected: dict[tuple[str, int], list[LogReader]] = {}
         self._followed: dict[tuple[str, int], _Log] = {}
         self._next = 0.0
 
     def expect(self, attempt: tuple[str, int], paths: tuple[str, str]) -> None:
         """An attempt is about to begin: what is added to the files from now on is its own."""
-        for file in self._expected.pop(attempt, ()):  # expected before, and its worker died before it began
-            file.close()
-        self._expected[attempt] = [io.FileIO(path, "ab+") for path in dict.fromkeys(paths)]
+        for reader in self._expected.pop(attempt, ()):  # expected before, and its worker died before it began
+            reader.close()
+        self._expected[attempt] = [LogReader.from_end(path) for path in dict.fromkeys(paths)]
 
     def follow(self, attempt: tuple[str, int], prefix: str) -> None:
         """Shows what an expected attempt prints."""
@@ -40,8 +41,8 @@ class Echo:
 
     def finish(self, attempt: tuple[str, int]) -> None:
         """Prints the rest of an attempt's output, an unfinished line too, and forgets it."""
-        for file in self._expected.pop(attempt, ()):
-            file.close()
+        for reader in self._expected.pop(attempt, ()):
+            reader.close()
         log = self._followed.pop(attempt, None)
         if log is not None:
             log.show()
@@ -49,24 +50,24 @@ class Echo:
 
 
 class _Log:
-    """The one or two files of an attempt, and how far they have been shown."""
+    """The one or two logs of an attempt, and how far they have been shown."""
 
-    def __init__(self, files: list[io.FileIO], prefix: str) -> None:
-        self._files = files
-        self._rests = [b""] * len(self._files)
+    def __init__(self, readers: list[LogReader], prefix: str) -> None:
+        self._readers = readers
+        self._rests = [b""] * len(self._readers)
         self._prefix = prefix
 
     def show(self) -> None:
-        for place, file in enumerate(self._files):
-            while data := file.read(_AT_ONCE):
+        for place, reader in enumerate(self._readers):
+            while data := reader.read(_AT_ONCE):
                 *lines, self._rests[place] = (self._rests[place] + data).split(b"\n")
                 self._print(lines)
 
     def close(self) -> None:
-        for place, file in enumerate(self._files):
+        for place, reader in enumerate(self._readers):
             if self._rests[place]:
                 self._print([self._rests[place]])
-            file.close()
+            reader.close()
 
     def _print(self, lines: list[bytes]) -> None:
         text = "".join(f"{self._prefix}{line.decode(errors='replace')}\n" for line in lines)

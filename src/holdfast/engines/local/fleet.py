@@ -6,29 +6,36 @@ journal and no controller: what it observes it returns from `poll`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import select
 import socket
+import time
 from collections.abc import Sequence
+
+import msgspec
 
 from holdfast import settings
 from holdfast._core.commands import StartAttempt
-from holdfast._core.events import AttemptEnded, AttemptStarted, CheckpointBroken, ResultReported
+from holdfast._core.events import AttemptEnded, AttemptStarted, CheckpointBroken, CheckpointCommitted, ResultReported
+from holdfast._worker.logs import note_names
 from holdfast._worker.processes import end_with_token
 from holdfast._worker.protocol import Answer, Begun, FromWorker, Workplace
 from holdfast._worker.surroundings import log_paths, trial_dir_of
+from holdfast._worker.threads import VARIABLES
 from holdfast.engines.base import Job, Observation
 from holdfast.engines.local.control import ENDED, KILL, READY, START
 from holdfast.engines.local.echo import INTERVAL_S, Echo
 from holdfast.engines.local.launch import Guardian
 from holdfast.engines.local.machine import host_and_address
-from holdfast.engines.local.post_mortem import post_mortem
+from holdfast.engines.local.memory import MemoryWatch
+from holdfast.engines.local.post_mortem import Death, OomKills, post_mortem
 from holdfast.engines.local.preload import modules_needed
 from holdfast.engines.local.worker import Worker
 from holdfast.errors import ConfigError, WorkerLost
 
-__all__ = ["Fleet"]
+__all__ = ["Fleet", "workplace_of"]
 
 
 class Fleet:
@@ -36,7 +43,7 @@ class Fleet:
 
     def __init__(self, job: Job, preload: Sequence[str]) -> None:
         self._job = job
-        self._place = _workplace(job, preload)
+        self._place = workplace_of(job, preload)
         self._host, self._ip = host_and_address()
         self._epoll = select.epoll()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -47,22 +54,35 @@ class Fleet:
         self._idle: list[Worker] = []
         self._observed: list[Observation] = []
         self._echo = Echo() if job.echo else None
+        self._memory = MemoryWatch()
+        self._ooms = OomKills()
         self._numbered = 0
-        os.makedirs(os.path.join(job.experiment_dir, "logs"), exist_ok=True)
+        self._closing = False
+        logs_dir = os.path.join(job.experiment_dir, "logs")
+        os.makedirs(logs_dir, exist_ok=True)
+        if job.log_to_file is not None:
+            note_names(logs_dir, job.log_to_file)
         self._launch()
 
     def _launch(self) -> None:
         self._ready = False
         self._guardian = Guardian(self._place, self._job.environment, self._job.token, self._epoll)
 
-    def start(self, order: StartAttempt) -> None:
-        """Gives the order to an idle worker or to a new one."""
-        if self._idle:
-            worker = self._idle.pop()
+    def start(self, order: StartAttempt, devices: tuple[str, ...] = ()) -> None:
+        """Gives the order to an idle worker that sees these GPUs, or to a new one."""
+        if self._closing:
+            return
+        worker = next((idle for idle in self._idle if idle.devices == devices), None)
+        if worker is not None:
+            self._idle.remove(worker)
         else:
+            for idle in self._idle:
+                if set(devices) & set(idle.devices):  # it may hold memory on a GPU that is somebody else's now
+                    self._guardian.order(KILL, idle.number)
             self._numbered += 1
             connection, theirs = socket.socketpair()
             worker = Worker(self._numbered, connection)
+            worker.devices = devices
             self._workers[worker.number] = worker
             self._by_descriptor[connection.fileno()] = worker
             self._epoll.register(connection, select.EPOLLIN)
@@ -84,6 +104,7 @@ class Fleet:
         """Has the server kill the attempt's worker."""
         worker = self._running.get((trial_id, attempt))
         if worker is not None:
+            worker.killed = True
             self._guardian.order(KILL, worker.number)
 
     def wake(self) -> None:
@@ -114,16 +135,21 @@ class Fleet:
         observed, self._observed = self._observed, []
         return observed
 
-    def close(self) -> None:
-        """Ends the guardian with all below it; lets every descriptor go."""
-        self._guardian.end(nothing_ran=not self._running)
-        for worker in self._workers.values():
-            worker.connection.close()
-        self._epoll.close()
-        os.close(self._bell)
-        if self._echo is not None:
-            for attempt in self._running:
-                self._echo.finish(attempt)
+    def close(self, *, at_once: bool = False) -> None:
+        """Ends the guardian with all below it; lets every descriptor go. Class trainables are given time to clean up first."""
+        try:
+            if self._place.class_trainable and not at_once:
+                _let_clean_up(self)
+        finally:  # a second Ctrl+C ends the waiting
+            self._guardian.end(nothing_ran=not self._running)
+            for worker in self._workers.values():
+                worker.connection.close()
+            self._memory.close()
+            self._epoll.close()
+            os.close(self._bell)
+            if self._echo is not None:
+                for attempt in self._running:
+                    self._echo.finish(attempt)
 
     def _attend(self, worker: Worker, mask: int) -> None:
         """Reads what a worker has sent, and sends what it can take."""
@@ -141,7 +167,7 @@ class Fleet:
         order = worker.order
         if order is None or message.trial_id != order.trial_id or message.attempt != order.attempt:
             return
-        if isinstance(message, ResultReported | CheckpointBroken):
+        if isinstance(message, ResultReported | CheckpointBroken | CheckpointCommitted):
             self._observed.append(message)
         elif isinstance(message, Begun):
             worker.pid = message.pid
@@ -154,6 +180,9 @@ class Fleet:
 
     def _begin(self, worker: Worker, order: StartAttempt) -> None:
         worker.begun = True
+        limit = order.resources.get("memory", 0)
+        if limit:
+            self._memory.watch((order.trial_id, order.attempt), worker.pid, int(limit))
         self._observed.append(AttemptStarted(order.order, order.trial_id, order.attempt, self._host, self._ip, worker.pid))
         if self._echo is not None:
             prefix = f"({order.name} pid={worker.pid}) "
@@ -163,6 +192,7 @@ class Fleet:
         """The attempt of a worker is over: its processes are gone, or it is idle."""
         worker.order = None
         del self._running[ended.trial_id, ended.attempt]
+        self._memory.forget((ended.trial_id, ended.attempt))
         self._observed.append(ended)
         if self._echo is not None:
             self._echo.finish((ended.trial_id, ended.attempt))
@@ -170,15 +200,15 @@ class Fleet:
     def _hear_server(self) -> None:
         try:
             while (notice := self._guardian.heard()) is not None:
-                verb, number, pid, status = notice
+                verb, number, pid, status, peak = notice
                 if verb == READY:
                     self._ready = True
                 elif verb == ENDED and number in self._workers:
-                    self._bury(self._workers[number], pid, status)
+                    self._bury(self._workers[number], pid, status, peak)
         except EOFError:
             self._epoll.unregister(self._guardian.control)  # the guardian ends what is left and goes: see `_recover`
 
-    def _bury(self, worker: Worker, pid: int, status: int | None) -> None:
+    def _bury(self, worker: Worker, pid: int, status: int | None, peak: int = 0) -> None:
         """A worker's process is gone; what it had sent before counts."""
         while messages := worker.received():
             for message in messages:
@@ -191,15 +221,21 @@ class Fleet:
         if order is None:
             return
         if not worker.begun and (worker.used or status is None):
-            self.start(order)  # it died while it was idle, or its server did: the attempt has not begun, nothing is lost
+            self.start(
+                order, worker.devices
+            )  # it died while it was idle, or its server did: the attempt has not begun, nothing is lost
             return
         if not worker.begun:
             worker.pid = pid
             self._begin(worker, order)
+        use = self._memory.forget((order.trial_id, order.attempt))
         ended = worker.ended
         if ended is None:
-            failure = post_mortem(self._place, order, worker.pid, status)
-            ended = AttemptEnded(order.trial_id, order.attempt, "failed", failure)
+            death = Death(worker.pid, status, use, unexplained=not worker.killed and self._ooms.another(status))
+            ended = AttemptEnded(order.trial_id, order.attempt, "failed", post_mortem(self._place, order, death))
+        if ended.failure is not None:
+            most = max(ended.failure.peak_memory, peak, use.peak if use else 0)
+            ended = msgspec.structs.replace(ended, failure=msgspec.structs.replace(ended.failure, peak_memory=most))
         self._end(worker, ended)
 
     def _recover(self) -> None:
@@ -220,7 +256,24 @@ class Fleet:
             self._bury(worker, worker.pid, None)
 
 
-def _workplace(job: Job, preload: Sequence[str]) -> Workplace:
+def _let_clean_up(fleet: Fleet) -> None:
+    """Tells the workers that nothing more is to come, and waits until they have ended their step and cleaned up."""
+    fleet._closing = True
+    for worker in fleet._workers.values():
+        with contextlib.suppress(OSError):  # it is dead already
+            worker.connection.shutdown(socket.SHUT_WR)
+    deadline = time.monotonic() + fleet._place.grace_s
+    with contextlib.suppress(WorkerLost):  # there is nothing to wait for where no worker can live
+        while fleet._ready and fleet._workers and (left := deadline - time.monotonic()) > 0:
+            fleet.poll(min(left, 1.0))
+
+
+def workplace_of(job: Job, preload: Sequence[str] = ()) -> Workplace:
+    """What the processes of an engine know of a job.
+
+    Raises:
+        ConfigError: A name in `log_to_file` leads out of the trial's directory without being absolute.
+    """
     for name in job.log_to_file or ():
         if not os.path.isabs(name) and os.path.normpath(name).startswith(".."):
             raise ConfigError(f"log_to_file={name!r} leads out of the trial's directory. Give a plain name, or an absolute path.")
@@ -234,7 +287,17 @@ def _workplace(job: Job, preload: Sequence[str]) -> Workplace:
         chdir=job.chdir,
         log_to_file=job.log_to_file,
         reuse_workers=job.reuse_workers,
-        preload=[*preload, *modules_needed(job.trainable)],
+        upload=job.upload,
+        class_trainable=job.class_trainable,
+        checkpoint_frequency=job.checkpoint_frequency,
+        checkpoint_at_end=job.checkpoint_at_end,
+        grace_s=job.grace_s,
+        begin_from=job.begin_from,
+        export_formats=job.export_formats,
+        references=job.references,
+        preload=[*preload, *modules_needed(b" ".join([job.trainable, *job.references.values()]))],
         spawn=settings.start_method() == "spawn",
+        log_bytes=settings.log_bytes(),
+        threads=tuple(name for name in VARIABLES if name not in job.environment),
         nonce=secrets.token_hex(4),
     )

@@ -19,8 +19,6 @@ from holdfast.engines.local.interpreter import python_command
 
 __all__ = ["Guardian"]
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
 
 class Guardian:
     """A running guardian with its server.
@@ -48,7 +46,7 @@ class Guardian:
                 stderr=log,
                 cwd=workplace.working_dir,
                 env={
-                    **dict.fromkeys(_THREADS, "1"),
+                    **dict.fromkeys(workplace.threads, "1"),  # a server that has threads cannot fork
                     **environment,
                     "HOLDFAST_TOKEN": token,
                     "TUNE_ORIG_WORKING_DIR": workplace.working_dir,
@@ -91,7 +89,7 @@ class Guardian:
         """Sends what the server has room for; True when no order waits."""
         while self._waiting:
             verb, number, connection = self._waiting[0]
-            data = ORDER.pack(verb, number, 0, 0)
+            data = ORDER.pack(verb, number, 0, 0, 0)
             try:
                 if connection is None:
                     self.control.send(data)
@@ -106,8 +104,8 @@ class Guardian:
                 connection.close()
         return True
 
-    def heard(self) -> tuple[int, int, int, int] | None:
-        """What the server says next: verb, worker's number, pid, wait status. None: nothing now.
+    def heard(self) -> tuple[int, int, int, int, int] | None:
+        """What the server says next: verb, worker's number, pid, wait status, most memory. None: nothing now.
 
         Raises:
             EOFError: The server is gone.
@@ -120,8 +118,8 @@ class Guardian:
             raise EOFError from error
         if not data:
             raise EOFError
-        verb, number, pid, status = ORDER.unpack(data)
-        return verb, number, pid, status
+        verb, number, pid, status, peak = ORDER.unpack(data)
+        return verb, number, pid, status, peak
 
     def complaint(self) -> str:
         """The end of what guardian and server have printed: why they could not go on."""

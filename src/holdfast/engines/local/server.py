@@ -118,7 +118,7 @@ class _Server:
             return False
         if not data:
             return False
-        verb, number, _, _ = ORDER.unpack(data)
+        verb, number, _, _, _ = ORDER.unpack(data)
         if verb == START:
             pid = self._spawn(descriptors[0]) if self._workplace.spawn else self._fork(descriptors[0])
             os.close(descriptors[0])
@@ -153,20 +153,21 @@ class _Server:
             os.set_inheritable(descriptor, False)
         return pid
 
-    def _bury(self, dead: list[tuple[int, int]]) -> None:
+    def _bury(self, dead: list[tuple[int, int, int]]) -> None:
         """Ends what dead workers left below them, then says that they are over."""
         while dead:
-            workers = [(pid, status) for pid, status in dead if pid in self._numbers]
-            more: list[tuple[int, int]] = []
-            if any(os.waitstatus_to_exitcode(status) != CLEAN_EXIT for _, status in workers):
+            workers = [one for one in dead if one[0] in self._numbers]
+            more: list[tuple[int, int, int]] = []
+            if any(os.waitstatus_to_exitcode(status) != CLEAN_EXIT for _, status, _ in workers):
                 # Orphans come to this sub-reaper: whatever child of ours is no worker was below one that is dead.
-                more = end_descendants(but=[pid for pid in self._numbers if pid not in dict(workers)])
-            for pid, status in workers:
+                gone = {pid for pid, _, _ in workers}
+                more = end_descendants(but=[pid for pid in self._numbers if pid not in gone])
+            for pid, status, peak in workers:
                 number = self._numbers.pop(pid)
                 del self._pids[number]
-                self._say(ENDED, number, pid, status)
+                self._say(ENDED, number, pid, status, peak)
             dead = more
 
-    def _say(self, verb: int, number: int, pid: int, status: int) -> None:
+    def _say(self, verb: int, number: int, pid: int, status: int, peak: int = 0) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the driver is gone: the loop sees that next
-            self._control.send(ORDER.pack(verb, number, pid, status))
+            self._control.send(ORDER.pack(verb, number, pid, status, peak))

@@ -9,7 +9,7 @@ import socket
 
 from holdfast._core.commands import StartAttempt
 from holdfast._core.events import AttemptEnded
-from holdfast._worker.protocol import FrameReader, FromWorker, ToWorker, decode_from_worker, frame
+from holdfast._worker.protocol import Devices, FrameReader, FromWorker, ToWorker, decode_from_worker, frame
 
 __all__ = ["Worker"]
 
@@ -26,6 +26,8 @@ class Worker:
         begun: Whether it has said that it took up `order`.
         used: Whether it has run an attempt before.
         ended: Its own word that the attempt is over, kept until its process is.
+        devices: The GPUs that it sees.
+        killed: Whether somebody here asked for its end.
     """
 
     def __init__(self, number: int, connection: socket.socket) -> None:
@@ -37,13 +39,16 @@ class Worker:
         self.begun = False
         self.used = False
         self.ended: AttemptEnded | None = None
+        self.devices: tuple[str, ...] = ()
+        self.killed = False
         self._reader = FrameReader()
         self._unsent = bytearray()
 
     def take_up(self, order: StartAttempt) -> bool:
-        """Sends an attempt to the worker; as `send`."""
+        """Sends an attempt to the worker, behind the GPUs that it is to see; as `send`."""
         self.used = self.pid != 0
         self.order, self.begun, self.ended = order, False, None
+        self.send(Devices(",".join(self.devices)))
         return self.send(order)
 
     def send(self, message: ToWorker) -> bool:

@@ -1,0 +1,219 @@
+"""One attempt as its worker sees it: its rows and their counters, its checkpoints, the answers of the driver.
+
+What a function trainable and a class trainable have in common. This module knows a `Channel` to the driver and the trial's
+directory. It does not know what makes the rows, nor processes and sockets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from holdfast._core.commands import StartAttempt
+from holdfast._core.events import AttemptEnded, CheckpointCommitted, Failure, ResultReported, Saved
+from holdfast._core.ids import checkpoint_name
+from holdfast._worker import persist
+from holdfast._worker.protocol import Answer, Channel
+from holdfast._worker.rows import encode_row
+from holdfast._worker.uploads import Uploads, patiently
+from holdfast.checkpoint import Checkpoint
+from holdfast.clock import Clock, SystemClock
+from holdfast.errors import StorageError
+from holdfast.session import TuneContext
+from holdfast.trainable.tally import Tally, counters_in
+
+__all__ = ["Attempt", "failure_of"]
+
+_LARGEST_EXCEPTION = 256 * 1024
+_LARGEST_TRACEBACK = 64 * 1024
+
+Keep = Callable[[str, str, int, str, Mapping[str, float]], Saved]
+"""`persist.save` or `persist.stage`."""
+
+
+class Attempt:
+    """Brings rows and checkpoints to the driver, one at a time; who calls it from several threads holds a lock.
+
+    With `upload="async"` the checkpoint of a row is only staged before the row is sent. It becomes durable, and the driver is
+    told, while the trial goes on; the attempt does not end before that.
+
+    Attributes:
+        order: What was ordered.
+        context: Where the trial runs.
+        storage_failure: Why a checkpoint could not be saved; empty while all were.
+    """
+
+    def __init__(
+        self,
+        order: StartAttempt,
+        channel: Channel,
+        context: TuneContext,
+        staging_prefix: str,
+        clock: Clock | None = None,
+        upload: str = "sync",
+        begin_from: str = "",
+    ) -> None:
+        self.order = order
+        self.context = context
+        self.storage_failure = ""
+        self._channel = channel
+        self._staging_prefix = staging_prefix
+        self._clock = clock or SystemClock()
+        self._since_restore = 0
+        self._next_index = order.grant
+        self._began = self._last = self._clock.monotonic()
+        self._uploads = Uploads(context.get_trial_dir(), self._tell, self._clock) if upload == "async" else None
+        self._newest: Checkpoint | None = None
+        self._tally = Tally()
+        if order.resume is not None:
+            self._newest = Checkpoint(os.path.join(context.get_trial_dir(), checkpoint_name(order.resume.index)))
+            self._tally = Tally.of(counters_in(self._newest.path))
+        elif begin_from:
+            self._newest = Checkpoint(begin_from)
+            self._tally = Tally.of(counters_in(begin_from))
+
+    @property
+    def iteration(self) -> int:
+        """The auto-filled `training_iteration` of the newest row, of the one resumed from where there is none yet."""
+        return self.order.iteration + self._since_restore
+
+    def begin(self) -> None:
+        """The trial's clock starts now: what came before, such as setting up, is no part of its time."""
+        self._began = self._last = self._clock.monotonic()
+
+    def checkpoint(self) -> Checkpoint | None:
+        """The newest checkpoint reported, or the one that the attempt began from; waits until it has its name.
+
+        Raises:
+            StorageError: It could not be completed; `storage_failure` says why.
+        """
+        self._settle()
+        return self._newest
+
+    def ask(self, metrics: dict[str, Any], checkpoint: Checkpoint | None = None) -> Answer:
+        """Saves the checkpoint, sends the row, and waits for the answer.
+
+        Raises:
+            ReportRefused: The row or the checkpoint cannot be taken; nothing was sent.
+            StorageError: The checkpoint could not be saved; `storage_failure` says why. Nothing was sent.
+        """
+        tally = self._tally.plus(metrics) if isinstance(metrics, dict) else self._tally
+        encoded = encode_row(metrics if tally is self._tally else tally.filled(metrics))
+        done = bool(metrics.get("done"))
+        counters = {"training_iteration": self.iteration + 1, **tally.counters()}
+        if checkpoint is None or self._uploads is None:
+            saved = None if checkpoint is None else self._keep(persist.save, checkpoint, counters)
+            self._tally = tally
+            return self._channel.ask(self._row(encoded, done, saved))
+        with self._storage():
+            self._uploads.make_room()
+        staged = self._keep(persist.stage, checkpoint, counters)
+        self._tally = tally
+        row = self._row(encoded, done, None, staged)
+        answer = self._channel.ask(row)
+        self._uploads.add(row.number, staged)  # not before the row is on record, which is to say that it is pending
+        return answer
+
+    def commit(self, checkpoint: Checkpoint) -> None:
+        """Saves a checkpoint of the newest row, which has been answered, and tells the driver; errors as in `ask`."""
+        self._settle()  # checkpoints become known in their order
+        counters = {"training_iteration": self.iteration, **self._tally.counters()}
+        self._tell(self.order.number + self._since_restore, self._keep(persist.save, checkpoint, counters))
+
+    def ended(self, outcome: str, failure: Failure | None = None) -> AttemptEnded:
+        """The end of the attempt as it is told to the driver; a checkpoint that could not be saved is a failure.
+
+        Waits until no checkpoint is under way.
+        """
+        with contextlib.suppress(StorageError):  # the failure is said just below
+            self._settle()
+        if self.storage_failure:
+            failure = Failure("storage", self.storage_failure)
+        return AttemptEnded(self.order.trial_id, self.order.attempt, "failed" if failure else outcome, failure)
+
+    def _row(self, encoded: bytes, done: bool, saved: Saved | None, staged: Saved | None = None) -> ResultReported:
+        order, now = self.order, self._clock.monotonic()
+        passed, self._last = now - self._last, now
+        self._since_restore += 1
+        return ResultReported(
+            order.trial_id,
+            order.attempt,
+            order.number + self._since_restore,
+            encoded,
+            order.iteration + self._since_restore,
+            passed,
+            order.time_total_s + now - self._began,
+            now - self._began,
+            self._since_restore,
+            self._clock.wall(),
+            done,
+            saved,
+            pending=staged,
+        )
+
+    def _tell(self, number: int, saved: Saved) -> None:
+        self._channel.tell(CheckpointCommitted(self.order.trial_id, self.order.attempt, number, saved))
+
+    def _settle(self) -> None:
+        """Waits until no checkpoint is under way."""
+        if self._uploads is not None:
+            with self._storage():
+                self._uploads.finish()
+
+    def _keep(self, how: Keep, checkpoint: Checkpoint, counters: Mapping[str, float]) -> Saved:
+        """Copies the checkpoint's files into the trial's directory, under the next index."""
+        index, trial_dir = self._next_index, self.context.get_trial_dir()
+        with self._storage():
+            saved = patiently(
+                lambda _: how(checkpoint.path, trial_dir, index, f"{self._staging_prefix}{index}", counters), self._clock
+            )
+        self._next_index += 1
+        self._newest = Checkpoint(os.path.join(trial_dir, checkpoint_name(index)))
+        return saved
+
+    @contextlib.contextmanager
+    def _storage(self) -> Iterator[None]:
+        """Remembers why the disk refused what is done inside."""
+        try:
+            yield
+        except StorageError as error:
+            self.storage_failure = str(error)
+            raise
+
+
+def failure_of(error: BaseException, *own: str) -> Failure:
+    """An exception of the user's code as a failure; `own` are the files whose frames at the top are not the user's.
+
+    It is of the kind "oom" where Python found no memory, else "code".
+    """
+    import traceback
+
+    text = "".join(traceback.format_exception(type(error), error, _users_part(error, own)))
+    return Failure(
+        kind="oom" if isinstance(error, MemoryError) else "code",
+        message=f"{type(error).__name__}: {error}"[:1000],
+        traceback=text[-_LARGEST_TRACEBACK:],
+        exception=_pickled(error),
+    )
+
+
+def _users_part(error: BaseException, own: tuple[str, ...]) -> Any:
+    """The traceback without the runner's own frames at its top."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in own:
+        trace = trace.tb_next
+    return trace
+
+
+def _pickled(error: BaseException) -> bytes:
+    """The exception pickled, without its traceback; empty where it does not survive the journey."""
+    import cloudpickle
+
+    try:
+        data: bytes = cloudpickle.dumps(error)
+        cloudpickle.loads(data)
+    except Exception:  # noqa: BLE001 - the border to the user's classes: pickling runs their code
+        return b""
+    return data if len(data) <= _LARGEST_EXCEPTION else b""
