@@ -10,7 +10,8 @@ NumPy is never imported here on the way in: a NumPy value can only be met where 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,10 @@ from holdfast.errors import NotSerializable
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["Opaque", "decode", "encode", "flatten", "plain", "type_name", "unflatten"]
+__all__ = ["Opaque", "Reference", "by_place", "decode", "encode", "flatten", "pickled", "plain", "type_name", "unflatten"]
 
 _TUPLE, _MAP, _BIG_INT, _COMPLEX, _SET, _FROZENSET = 1, 2, 3, 4, 5, 6
-_NUMPY_SCALAR, _NUMPY_ARRAY, _PATH, _INLINED, _STORED, _TEXT = 7, 8, 9, 10, 11, 12
+_NUMPY_SCALAR, _NUMPY_ARRAY, _PATH, _INLINED, _STORED, _TEXT, _REFERENCE = 7, 8, 9, 10, 11, 12, 13
 
 _SCALARS = frozenset({float, int, str, bool, type(None)})
 _KEYS = frozenset({str})
@@ -63,6 +64,56 @@ class Opaque:
         return hash((self.type_name, self.sha))
 
 
+class Reference:
+    """What is on record of something that lives in a driver's memory only: its place in `param_space`. `ObjectRef` leads there.
+
+    Attributes:
+        place: Such as `model[0]`, the first of a choice or grid under the key `model`; empty for what stands in no space.
+    """
+
+    __slots__ = ("place",)
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def __repr__(self) -> str:
+        return f"ObjectRef({self.place})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Reference and type(self) is Reference and self.place == other.place
+
+    def __hash__(self) -> int:
+        return hash(self.place)
+
+    def named(self) -> str:
+        """Its place.
+
+        Raises:
+            NotSerializable: It has none, so nobody could find it again.
+        """
+        if not self.place:
+            raise NotSerializable(
+                "An ObjectRef has no place in param_space, so no restore could give it again. Put the reference itself there: "
+                "plain, in a list, in a choice or in a grid_search. Plug-ins, callbacks and other objects cannot hold one."
+            )
+        return self.place
+
+
+by_place: ContextVar[bool] = ContextVar("by_place", default=False)  # whether a pickle of a reference is its place; see `pickled`
+
+
+def pickled(value: object) -> bytes:
+    """The pickle of a value, with no more of a reference in it than its place; one without is refused as by `named`."""
+    import cloudpickle
+
+    before = by_place.set(True)
+    try:
+        data: bytes = cloudpickle.dumps(value)
+    finally:
+        by_place.reset(before)
+    return data
+
+
 def type_name(value: object) -> str:
     """The full name of a class or function, or of the class of any other object."""
     named = value if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")) else type(value)
@@ -74,10 +125,8 @@ def encode(value: object, store: Store | None = None) -> bytes:
 
     Kept exactly: None, bool, int of any size, float (NaN, inf, -0.0 too), complex, str, bytes, list, tuple, dict (any
     keys, order kept), set, frozenset, Path, NumPy scalars and arrays. Anything else, instances of subclasses of these
-    included, is pickled
-    by cloudpickle. The same value gives the same bytes in each process (sets are sorted), as far as its pickles do. Two
-    places that
-    hold one object come back as two equal objects.
+    included, is pickled by cloudpickle; of a `Reference` its place is kept. The same value gives the same bytes in each process
+    (sets are sorted), as far as its pickles do. Two places that hold one object come back as two equal objects.
 
     Args:
         value: What to write.
@@ -99,20 +148,21 @@ def encode(value: object, store: Store | None = None) -> bytes:
         ) from None
 
 
-def decode(data: bytes, load: Load | None = None) -> Any:
+def decode(data: bytes, load: Load | None = None, references: Mapping[str, Reference] | None = None) -> Any:
     """Gives back what `encode` wrote.
 
     Args:
         data: Bytes from `encode`.
         load: Gives the object whose pickle `store` kept under that sha256. Without it (someone only looks) nothing is
             unpickled: an `Opaque` stands wherever a pickled object was.
+        references: By place, what stands there; a bare `Reference` comes back for a place that is not among them.
     """
     if load is None:
         return _look(data)
     try:
         return _quick(data)  # nearly all values: nothing pickled inside
     except _PickleMet:
-        return _Reader(load).read(data)
+        return _Reader(load, references).read(data)
 
 
 def plain(value: object) -> Any:
@@ -187,6 +237,8 @@ def _lowered(value: Any, store: Store | None) -> Any:
         return _Ext(_SET if kind is set else _FROZENSET, _pack([msgspec.Raw(member) for member in members]))
     if kind is _PATH_TYPE:
         return _Ext(_PATH, str(value).encode("utf-8", "surrogatepass"))
+    if isinstance(value, Reference):
+        return _Ext(_REFERENCE, value.named().encode("utf-8", "surrogatepass"))
     return _lowered_numpy(value) or _pickled(value, store)
 
 
@@ -225,13 +277,11 @@ def _content(value: Any) -> str | bytes:
 
 
 def _pickled(value: object, store: Store | None) -> msgspec.msgpack.Ext:
-    import cloudpickle
-
     name = type_name(value)
     if isinstance(value, Opaque):
         raise NotSerializable(f"{value!r} only stands in for an object that was not loaded; it cannot be written again.")
     try:
-        data: bytes = cloudpickle.dumps(value)
+        data = pickled(value)
     except Exception as error:  # pickling runs the user's __reduce__ and __getstate__
         raise NotSerializable(
             f"A value of type {name} is non-serializable: {type(error).__name__}: {error}. "
@@ -246,25 +296,25 @@ def _pickled(value: object, store: Store | None) -> msgspec.msgpack.Ext:
 
 
 class _PickleMet(Exception):
-    """Says that a reader without means to load met a pickle."""
+    """Says that a reader without means to load met a pickle or a reference."""
 
 
 class _Reader:
     """Reads what `encode` wrote; `load` None shows pickled objects as `Opaque`."""
 
-    __slots__ = ("_load", "read")
+    __slots__ = ("_load", "_references", "read")
 
-    def __init__(self, load: Load | None) -> None:
+    def __init__(self, load: Load | None, references: Mapping[str, Reference] | None = None) -> None:
         self._load = load
+        self._references = references or {}
         self.read: Callable[[bytes], Any] = msgspec.msgpack.Decoder(ext_hook=self._revived).decode
 
     def _revived(self, code: int, data: memoryview) -> object:
         if code == _BIG_INT:
             return int.from_bytes(data, "little", signed=True)
-        if code == _PATH:
-            return Path(bytes(data).decode("utf-8", "surrogatepass"))
-        if code == _TEXT:
-            return bytes(data).decode("utf-8", "surrogatepass")
+        if code in (_PATH, _TEXT, _REFERENCE):
+            text = bytes(data).decode("utf-8", "surrogatepass")
+            return Path(text) if code == _PATH else text if code == _TEXT else self._reference(text)
         parts = self.read(bytes(data))
         if code == _TUPLE:
             return tuple(parts)
@@ -281,6 +331,11 @@ class _Reader:
         if code in (_STORED, _INLINED):
             return self._object(code, *parts)
         raise ValueError(f"value extension {code} is unknown: it was written by a newer holdfast; upgrade to read it")
+
+    def _reference(self, place: str) -> Reference:
+        if self._load is _refuse:
+            raise _PickleMet
+        return self._references.get(place) or Reference(place)
 
     def _object(self, code: int, name: str, content: Any) -> object:
         if self._load is None:

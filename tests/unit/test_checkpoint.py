@@ -66,6 +66,15 @@ def test_metadata_is_kept_beside_the_files(saved: Checkpoint) -> None:
     assert sorted(os.listdir(saved.path)) == [MANIFEST, ".metadata.json", "deep", "link"]
 
 
+def test_metadata_that_is_no_json_changes_nothing(saved: Checkpoint) -> None:
+    saved.set_metadata({"a": 1})
+    before = sorted(os.listdir(saved.path))
+    with pytest.raises(TypeError, match="JSON"):
+        saved.set_metadata({"a": object()})
+    assert saved.get_metadata() == {"a": 1}
+    assert sorted(os.listdir(saved.path)) == before
+
+
 def test_places_that_are_not_local_are_refused() -> None:
     with pytest.raises(ConfigError, match="local"):
         Checkpoint("s3://bucket/x")

@@ -31,12 +31,28 @@ from holdfast.errors import ConfigError, Deprecated, TuneError
         (lambda: FailureConfig(fail_fast="yes"), "True, False or 'raise'"),
         (lambda: FailureConfig(max_failures=1, fail_fast=True), "exclude each other"),
         (lambda: FailureConfig(max_failures=-1, fail_fast="raise"), "exclude each other"),
+        (lambda: FailureConfig(max_oom=-2), "max_oom=-2"),
+        (lambda: FailureConfig(max_timeouts=1.5), "max_timeouts=1.5"),
+        (lambda: FailureConfig(max_preemptions="all"), "-1 for no bound"),
+        (lambda: FailureConfig(trial_timeout_s=0), "more than 0 seconds"),
+        (lambda: FailureConfig(no_progress_timeout_s=-1), "number of seconds"),
+        (lambda: FailureConfig(no_progress_timeout_s=float("inf")), "number of seconds"),
+        (lambda: FailureConfig(retry_delay_s=None), "number of seconds"),
+        (lambda: FailureConfig(retry_delay_s="1h"), "number of seconds"),
+        (lambda: FailureConfig(stop_after_failures=0), "which part of all"),
+        (lambda: FailureConfig(stop_after_failures=1.5), "which part of all"),
+        (lambda: FailureConfig(stop_after_failures=True), "which part of all"),
         (lambda: CheckpointConfig(num_to_keep=0), "None to keep all"),
         (lambda: CheckpointConfig(num_to_keep=2.5), "None to keep all"),
         (lambda: CheckpointConfig(checkpoint_score_order="best"), "'max' or 'min'"),
         (lambda: CheckpointConfig(checkpoint_score_attribute=3), "the name of a metric"),
         (lambda: CheckpointConfig(checkpoint_frequency=-1), "whole number"),
+        (lambda: CheckpointConfig(upload="later"), "'sync' or 'async'"),
+        (lambda: CheckpointConfig(max_total_bytes=0), "a positive whole number, or None"),
+        (lambda: CheckpointConfig(max_total_bytes=1.5), "a positive whole number, or None"),
         (lambda: RunConfig(durability="always"), "'group' or 'strict'"),
+        (lambda: RunConfig(if_exists="replace"), "'error', 'resume' or 'new'"),
+        (lambda: RunConfig(if_exists="resume"), "needs name="),
         (lambda: RunConfig(log_to_file=("a",)), "pair of names"),
         (lambda: RunConfig(log_to_file=3), "pair of names"),
         (lambda: RunConfig(verbose=7), "0, 1, 2 or 3"),
@@ -75,16 +91,39 @@ def test_numbers_of_other_kinds_become_pythons() -> None:
     assert type(CheckpointConfig(num_to_keep=np.int32(3)).num_to_keep) is int
 
 
+def test_times_of_failures_may_be_timedeltas() -> None:
+    minute = datetime.timedelta(minutes=1)
+    config = FailureConfig(trial_timeout_s=minute, no_progress_timeout_s=minute, retry_delay_s=minute, stop_after_failures=3)
+    assert (config.trial_timeout_s, config.no_progress_timeout_s, config.retry_delay_s) == (60.0, 60.0, 60.0)
+    assert (config.stop_after_failures, FailureConfig(stop_after_failures=0.5).stop_after_failures) == (3.0, 0.5)
+
+
 def test_configs_compare_by_value_and_show_what_was_set() -> None:
     assert FailureConfig(max_failures=3) == FailureConfig(max_failures=3)
     assert FailureConfig(max_failures=3) != FailureConfig()
     assert FailureConfig() != CheckpointConfig()
-    assert repr(FailureConfig(max_failures=3)) == "FailureConfig(max_failures=3, fail_fast=False)"
+    assert repr(ResumeConfig().unfinished) in repr(ResumeConfig())
+    assert repr(FailureConfig(max_failures=3)) == "FailureConfig(max_failures=3, fail_fast=False, retry_delay_s=0.0)"
 
 
 def test_defaults_are_ray_tunes() -> None:
-    assert vars(FailureConfig()) == {"max_failures": 0, "fail_fast": False}
+    assert FailureConfig() == FailureConfig(max_failures=0, fail_fast=False)
+    assert (RunConfig().if_exists, RunConfig().exit_on_preemption) == ("error", False)
     assert (TuneConfig().num_samples, TuneConfig().reuse_actors, TuneConfig().max_concurrent_trials) == (1, False, None)
     kind = ResumeConfig.ResumeType
     assert vars(ResumeConfig()) == {"finished": kind.SKIP, "unfinished": kind.RESUME, "errored": kind.SKIP}
     assert (RunConfig().callbacks, RunConfig().stop, RunConfig().log_to_file) == ([], None, False)
+
+
+def test_a_config_that_was_stored_before_uploads_could_be_chosen_is_read_back():
+    old = CheckpointConfig(num_to_keep=2)
+    del old.upload, old.max_total_bytes
+    assert (old.upload, old.max_total_bytes) == ("sync", None)
+
+
+def test_a_config_that_was_stored_before_budgets_could_be_chosen_is_read_back_and_equal():
+    old = FailureConfig(max_failures=2)
+    for name in list(vars(old))[2:]:
+        delattr(old, name)
+    assert old == FailureConfig(max_failures=2)
+    assert old.retry_delay_s == 0.0

@@ -12,6 +12,7 @@ import pytest
 from holdfast import session
 from holdfast.checkpoint import Checkpoint
 from holdfast.errors import ReportRefused, TuneError
+from holdfast.resources import PlacementGroupFactory
 
 CONTEXT = session.TuneContext(
     experiment_name="exp", trial_name="t", trial_id="abcde_00001", trial_dir="/x/t", trial_resources={"cpu": 2.0}, storage="/x"
@@ -94,5 +95,4 @@ def test_the_context_names_one_worker_of_one() -> None:
     assert (CONTEXT.get_world_rank(), CONTEXT.get_local_rank(), CONTEXT.get_node_rank()) == (0, 0, 0)
     assert (CONTEXT.get_experiment_name(), CONTEXT.get_trial_name(), CONTEXT.get_trial_id()) == ("exp", "t", "abcde_00001")
     assert (CONTEXT.get_trial_dir(), CONTEXT.get_storage(), CONTEXT.get_metadata()) == ("/x/t", "/x", {})
-    CONTEXT.get_trial_resources()["cpu"] = 9.0
-    assert CONTEXT.get_trial_resources() == {"cpu": 2.0}
+    assert CONTEXT.get_trial_resources() == PlacementGroupFactory([{"CPU": 2}])

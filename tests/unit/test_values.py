@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from holdfast.errors import NotSerializable
-from holdfast.values import Opaque, decode, encode, flatten, plain, unflatten
+from holdfast.values import Opaque, Reference, by_place, decode, encode, flatten, pickled, plain, unflatten
 
 
 class Color(enum.Enum):
@@ -224,6 +224,55 @@ def test_an_unknown_extension_is_named():
 
     with pytest.raises(ValueError, match="newer holdfast"):
         decode(msgspec.msgpack.encode(msgspec.msgpack.Ext(99, msgspec.msgpack.encode([]))))
+
+
+class Live(Reference):
+    """A reference that leads somewhere."""
+
+
+def test_references_are_written_by_place_and_come_back_as_what_stands_there():
+    value = {"a": [Live("a[0]"), (Live("a[1]"),)], "t": Thing(1)}
+    shelf, known = Shelf(), {"a[0]": Live("a[0]")}
+    data = encode(value, shelf.store)
+    assert data == encode({**value, "a": [Reference("a[0]"), (Reference("a[1]"),)]}, shelf.store)
+    back = decode(data, shelf.load, known)
+    assert back["a"][0] is known["a[0]"]
+    assert back["a"][1] == (Reference("a[1]"),)
+    for looked in (decode(data), decode(data, shelf.load)):
+        assert looked["a"] == [Reference("a[0]"), (Reference("a[1]"),)]
+    assert plain(back)["a"] == ["ObjectRef(a[0])", ["ObjectRef(a[1])"]]
+
+
+def test_the_number_of_references_is_for_ever():
+    assert encode(Reference("é")) == bytes([0xD5, 13]) + "é".encode()
+    assert encode(Reference("m")) == bytes([0xD4, 13]) + b"m"
+
+
+def test_a_reference_without_a_place_is_refused():
+    for refused in (encode, pickled):
+        with pytest.raises(NotSerializable, match="has no place in param_space"):
+            refused([Thing(Nowhere("")) if refused is encode else Nowhere("")])
+
+
+class Nowhere(Reference):
+    """As a reference of a driver is pickled."""
+
+    def __reduce__(self):
+        assert by_place.get()
+        return Reference, (self.named(),)
+
+
+def test_a_reference_inside_an_object_is_pickled_by_place():
+    shelf = Shelf()
+    assert decode(encode(Thing(Nowhere("m")), shelf.store), shelf.load).x == Reference("m")
+    assert not by_place.get()
+
+
+def test_bare_references_compare_by_place():
+    assert Reference("a") == Reference("a")
+    assert len({Reference("a"), Reference("a"), Reference("b")}) == 2
+    assert Reference("a") not in ("a", Live("a"))
+    assert cloudpickle.loads(cloudpickle.dumps(Reference("a"))) == Reference("a")
 
 
 def test_bytes_do_not_depend_on_the_hash_seed():

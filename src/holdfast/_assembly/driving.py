@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 from holdfast import settings
 from holdfast._assembly.followers import files_of, screen_of
 from holdfast._assembly.naming import namer
+from holdfast._assembly.requests import ask_per_trial, check_fits, check_recorded
 from holdfast._assembly.submission import JobSpec, versions
-from holdfast._core.admission import capacity
+from holdfast._assembly.waiting import WaitingFollower
 from holdfast._core.controller import Controller
 from holdfast._core.events import EpochStarted, ExperimentCreated
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.policy import Resume
-from holdfast._journal import Journal, Owner, open_journal
+from holdfast._journal import Journal, Owner, open_journal, read
 from holdfast._runtime import snapshots
 from holdfast._runtime.advice import Advice, Plugins
 from holdfast._runtime.callbacks import CallbackDesk
@@ -30,6 +31,7 @@ from holdfast._runtime.signals import Signals
 from holdfast.clock import Clock, SystemClock
 from holdfast.engines.base import Engine, Job
 from holdfast.errors import ConfigError, Fenced, InternalError, StorageError, TuneError
+from holdfast.objects import references_in, supplying
 from holdfast.schedulers.base import TrialScheduler
 from holdfast.schedulers.fifo import FIFOScheduler
 from holdfast.search.base import Searcher
@@ -85,7 +87,7 @@ def drive(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: 
     """Runs one epoch.
 
     Returns:
-        Outcome: "finished", "fail_fast" or "interrupted".
+        Outcome: "finished", "fail_fast", "failures" or "interrupted".
 
     Raises:
         ExperimentBusy: Another driver is at work.
@@ -95,14 +97,14 @@ def drive(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: 
         Exception: What a plug-in or callback raised. The experiment can be restored after each of these.
     """
     engine = choices.engine
-    if not capacity(engine.resources(), created.policy):
-        raise ConfigError(
-            f"One trial asks for {created.policy.request}, the machine has {engine.resources()}: nothing could ever run."
-        )
+    fit_to = getattr(engine, "fit_to", None)
+    if fit_to is not None and spec.ask is None:  # an engine that runs one trial at a time has whatever that one asks for
+        fit_to(created.policy.request)
+    check_fits(created.policy.request, engine.resources(), "One trial")
     given = plugins_of(created, spec)  # refuses what cannot be before anything is claimed
     clock: Clock = getattr(engine, "clock", None) or SystemClock()
     real = isinstance(clock, SystemClock)
-    with Signals() as signals:
+    with Signals() as signals, supplying(references_in(spec.param_space)):
         signals.tell(engine.wake)
         journal = open_journal(
             storage,
@@ -143,7 +145,7 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
         driver = _assembled(journal, epoch)
         take_over(driver, _epoch_started(journal, choices), storage, list(journal.cuts))
         try:
-            driver.run(lambda: bool(signals.caught))
+            driver.run(*_leaving(engine, signals, quiet=not spec.run_config.verbose))
         finally:
             engine.close()
         interrupted = signals.caught and not driver.ending
@@ -165,6 +167,29 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
         for follower in driver.parts.followers if driver else ():
             with suppress(TuneError):  # a disk that refuses has said so already, or the journal has it all
                 follower.close()
+
+
+def _leaving(engine: Engine, signals: Signals, *, quiet: bool) -> tuple[Callable[[], int], float]:
+    """What `Driver.run` asks for: how often somebody has asked for the end, and how long trials may take to leave."""
+    # A trial in this very process is unwound by the signal itself, wherever it is: there is nothing to wait for.
+    grace_s = 0.0 if hasattr(engine, "attend") else settings.grace_s()
+    hurry: Callable[[], None] = getattr(engine, "hurry", lambda: None)
+    said = False
+
+    def asked() -> int:
+        nonlocal said
+        if signals.count and not said:
+            said = True
+            hurry()
+            if grace_s and not quiet:
+                print(  # noqa: T201 - who has pressed Ctrl+C wants to know what is waited for
+                    f"holdfast: signal {signals.caught}: trials leave with their next row, within {grace_s:g} s; "
+                    "another signal ends them at once.",
+                    file=sys.stderr,
+                )
+        return signals.count
+
+    return asked, grace_s
 
 
 def plugins_of(created: ExperimentCreated, spec: JobSpec) -> tuple[Plugins, Searcher]:
@@ -199,9 +224,14 @@ def engine_named(given: str | Engine | None) -> Engine:
     name = given or settings.engine()
     if not isinstance(name, str):
         return name
+    if name == "inline":
+        from holdfast.engines.inline import InlineEngine
+
+        return InlineEngine()
     if name != "local":
         raise ConfigError(
-            f"There is no engine {name!r}; 'local' runs trials in processes on this machine, or give an engine object."
+            f"There is no engine {name!r}; 'local' runs trials in processes on this machine, 'inline' one by one in this "
+            "process, or give an engine object."
         )
     from holdfast.engines.local import LocalEngine
 
@@ -235,8 +265,14 @@ def minds(
     spec: JobSpec,
     given: tuple[Plugins, Searcher],
     cut: snapshots.Cut | None = None,
+    has: dict[str, float] | None = None,
+    *,
+    thorough: bool = True,
 ) -> Minds:
-    """Controller, plug-ins and callbacks as at a snapshot, or (with the `given` plug-ins) as at the very beginning."""
+    """Controller, plug-ins and callbacks as at a snapshot, or (with the `given` plug-ins) as at the very beginning.
+
+    `thorough` has a replay think each recorded answer again, also where the same code can only repeat it.
+    """
     plugins, searcher = given
     controller = Controller()
     if cut is not None:
@@ -245,14 +281,16 @@ def minds(
         plugins = plugins._replace(scheduler=scheduler, stopper=stopper)
     state = controller.state
     definitions = Definitions(storage)
-    roll = Roll(created, state, storage.root, definitions.load)
+    request = ask_per_trial(spec.ask, created.seed, has)
+    references = references_in(spec.param_space)
+    roll = Roll(created, state, storage.root, definitions.load, references)
     own_space = isinstance(searcher, BasicVariantGenerator)
     desk = SearcherDesk(
         searcher,
         created.seed,
         created.trial_prefix,
         {} if own_space else constants(spec.param_space),
-        namer(created, state, spec.tune_config, storage.root, definitions),
+        namer(created, state, spec.tune_config, storage.root, definitions, request, references),
         definitions,
         own_chance=searcher.own_chance and not (own_space and uses_user_functions(spec.param_space)),
     )
@@ -261,21 +299,25 @@ def minds(
     callbacks.remind(cut.memories if cut else [], cut.position if cut else -1)
     if cut is not None:
         desk.calls = cut.searcher_calls
-    return Minds(controller, Advice(plugins, desk, state, roll, created.seed), callbacks)
+    advice = Advice(plugins, desk, state, roll, created.seed, None if thorough else versions())
+    return Minds(controller, advice, callbacks)
 
 
 def _assembled(journal: Journal, epoch: _Epoch) -> Driver:
     """Builds the driver and brings it to the journal's end."""
     storage, created, spec, choices, given = epoch
     cut = snapshots.load(journal)
-    controller, advice, callbacks = minds(storage, created, spec, given, cut)
+    has = choices.engine.resources()
+    controller, advice, callbacks = minds(storage, created, spec, given, cut, has, thorough=False)
     position = cut.position if cut else -1
     load = Definitions(storage).load
     files = files_of(journal, created, spec, controller.state, load, from_start=cut is None)
     with _collector_at_rest():
-        replay(journal.replay(after=position), controller, advice, callbacks, files.replayed if files else None)
+        replay(read(storage, position), controller, advice, callbacks, files.replayed if files else None)
+    check_recorded(controller.state, choices.resume, has)
     screen = screen_of(spec, controller.state, created.policy.num_samples)
-    followers: list[Follower] = [follower for follower in (files, screen) if follower is not None]
+    waiting = WaitingFollower(controller) if spec.run_config.verbose else None
+    followers: list[Follower] = [follower for follower in (files, screen, waiting) if follower is not None]
     taken = snapshots.Snapshots(choices.snapshot_due, position)
     clock: Clock = getattr(choices.engine, "clock", None) or SystemClock()
     strict = spec.run_config.durability == "strict"
@@ -296,6 +338,8 @@ def _collector_at_rest() -> Iterator[None]:
 
 
 def _job(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: Choices, epoch: int) -> Job:
+    import cloudpickle
+
     here = os.getcwd()
     return Job(
         experiment_dir=storage.root,
@@ -310,6 +354,14 @@ def _job(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: C
         log_to_file=_log_files(spec.run_config.log_to_file),
         echo=spec.run_config.verbose > 0,
         reuse_workers=created.policy.reuse_workers,
+        references={place: cloudpickle.dumps(it) for place, it in references_in(spec.param_space).items()},
+        upload=spec.run_config.checkpoint_config.upload,
+        class_trainable=created.policy.cleans_up,
+        checkpoint_frequency=spec.run_config.checkpoint_config.checkpoint_frequency,
+        checkpoint_at_end=created.policy.end_checkpoint,
+        begin_from=spec.begin_from,
+        export_formats=spec.export_formats,
+        grace_s=settings.cleanup_s(),
     )
 
 

@@ -7,9 +7,13 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from holdfast import settings
+from holdfast._assembly.again import given_again
 from holdfast._assembly.driving import Choices, drive, engine_named
-from holdfast._assembly.places import experiment_at
-from holdfast._assembly.submission import JobSpec, Submitted, pickled, same_job, submit, trainable_name
+from holdfast._assembly.places import check_name, experiment_at, local_path
+from holdfast._assembly.requests import warn_of_another
+from holdfast._assembly.same import same_job
+from holdfast._assembly.submission import JobSpec, More, Submitted, pickled, plain_name, submit, trainable_name
 from holdfast._core.events import EpochEnded, ExperimentCreated
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.policy import Resume
@@ -17,8 +21,19 @@ from holdfast._core.trial import ERROR
 from holdfast._journal import exists, last_of_ended
 from holdfast._projection.failures import revived
 from holdfast._projection.history import birth_of, load_state
+from holdfast._runtime.signals import exit_code
 from holdfast.config import ResumeConfig, RunConfig, TuneConfig
-from holdfast.errors import ExperimentBusy, ExperimentExists, ExperimentInterrupted, InternalError, JobChanged, NotFitted
+from holdfast.errors import (
+    ConfigError,
+    ExperimentBusy,
+    ExperimentExists,
+    ExperimentInterrupted,
+    InternalError,
+    JobChanged,
+    NotFitted,
+)
+from holdfast.objects import ObjectRef, references_in, supplying
+from holdfast.registry import names_of, trainable_named
 from holdfast.result import ResultGrid
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.kind import check_local
@@ -29,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Handle", "restored", "submitted"]
 
-Trainable = Callable[..., Any]
+Trainable = Callable[..., Any] | str
 
 
 class Handle:
@@ -42,6 +57,7 @@ class Handle:
         engine: A name, an engine, or None for what the environment says.
         takeover: Whether to take the experiment from a driver that seems to live.
         fresh: Whether it was made for a new experiment, so that there are no results before `run`.
+        holds: The trainable itself: what `put` keeps for it lives as long as the handle.
     """
 
     def __init__(
@@ -53,6 +69,7 @@ class Handle:
         *,
         takeover: bool = False,
         fresh: bool = True,
+        holds: Any = None,
     ) -> None:
         self.submission = submission
         self.storage = LocalStorage(submission.path)
@@ -61,7 +78,9 @@ class Handle:
         self._engine = engine
         self._takeover = takeover
         self._fresh = fresh
+        self._holds = holds
         self._spec = submission.spec
+        self._references = references_in(submission.spec.param_space) if submission.spec else {}
         self._callbacks = submission.spec.run_config.callbacks if submission.spec else None
 
     def run(self) -> ResultGrid:
@@ -70,7 +89,8 @@ class Handle:
         if self.submission.taken:
             raise ExperimentExists(
                 f"There is an experiment at {self.storage.root} already, and nothing is mixed into it. Go on with it: "
-                f"Tuner.restore({self.storage.root!r}, trainable).fit(); or give this one another name; or delete that directory."
+                f"Tuner.restore({self.storage.root!r}, trainable).fit(), or RunConfig(if_exists='resume'), or "
+                "run(..., resume=True); or give this one another name, or RunConfig(if_exists='new'); or delete that directory."
             )
         if birth_of(self.storage).experiment_id != created.experiment_id:
             raise ExperimentExists(
@@ -82,6 +102,7 @@ class Handle:
         self._fresh = False
         if self._is_finished():
             return self._grid(spec)
+        self._refuse_lost(spec)
         definitions = Definitions(self.storage)
         sha = definitions.store(self._trainable)
         choices = Choices(self._resume, self._trainable, {"trainable": sha}, engine_named(self._engine), self._takeover)
@@ -96,7 +117,10 @@ class Handle:
         grid = self._grid(spec, outcome.state)
         if outcome.reason == "interrupted":
             self._tell(spec, f"signal {outcome.signal} ended the experiment")
-            raise ExperimentInterrupted(self.storage.root, outcome.signal, grid)
+            code = exit_code(outcome.signal, requeue=spec.run_config.exit_on_preemption)
+            raise ExperimentInterrupted(self.storage.root, outcome.signal, grid, code)
+        if outcome.reason == "failures":
+            self._tell(spec, "so many attempts failed that stop_after_failures ended the experiment")
         if outcome.reason == "fail_fast":
             self._tell(spec, "a trial failed and fail_fast ended the experiment")
             if spec.run_config.failure_config.fail_fast == "raise":
@@ -111,10 +135,35 @@ class Handle:
             )
         return self._grid(self._stored_spec(self.submission.created))
 
-    def replace_space(self, param_space: Any) -> None:
-        """Puts the objects of a re-given space in the places of the stored ones; errors as in `same_job`."""
+    def take_space(self, param_space: Any) -> None:
+        """Puts the objects of a re-given space in the places of the stored ones; errors as in `same_job`.
+
+        Raises:
+            ConfigError: None is given, and the space has references, which nothing else can bring back.
+        """
         created = self.submission.created
-        self._spec = same_job(param_space, self._stored_spec(created), created)
+        spec = self._stored_spec(created)
+        if param_space is not None:
+            spec = same_job(param_space, spec, created)
+            self._references = references_in(spec.param_space)
+        elif not self._is_finished():
+            self._refuse_lost(spec)
+        self._spec = spec
+
+    def _refuse_lost(self, spec: JobSpec) -> None:
+        lost = [place for place, it in references_in(spec.param_space).items() if not isinstance(it, ObjectRef)]
+        if lost:
+            raise ConfigError(
+                f"param_space of the experiment at {self.storage.root} has references at {lost}, and what they led to was in the "
+                "memory of a driver. Put those objects again and give the same space with the new references: "
+                f"Tuner.restore({self.storage.root!r}, trainable, param_space=...)."
+            )
+
+    def given_again(self, tune_config: TuneConfig, run_config: RunConfig, more: More) -> None:
+        """Takes this run's callbacks and verbosity; `JobChanged` where something else differs from what was submitted."""
+        spec = self._spec or self._stored_spec(self.submission.created)
+        self._spec = given_again(spec, tune_config, run_config, more)
+        self._callbacks = self._spec.run_config.callbacks
 
     def _take_spec(self, created: ExperimentCreated) -> JobSpec:
         """The user's own objects the first time; later, and in another process, fresh ones from the disk.
@@ -130,7 +179,8 @@ class Handle:
         return spec
 
     def _stored_spec(self, created: ExperimentCreated) -> JobSpec:
-        spec = Definitions(self.storage).fresh(created.definitions["job"])
+        with supplying(self._references):
+            spec = Definitions(self.storage).fresh(created.definitions["job"])
         if not isinstance(spec, JobSpec):
             raise InternalError(f"the definition of the job at {self.storage.root} is no job")
         return spec
@@ -150,7 +200,8 @@ class Handle:
         return all((resume.errored if trial.state == ERROR else resume.finished) == "skip" for trial in trials)
 
     def _grid(self, spec: JobSpec, state: ExperimentState | None = None) -> ResultGrid:
-        return ResultGrid(self.storage, spec.tune_config.metric, spec.tune_config.mode, state=state)
+        tune = spec.tune_config
+        return ResultGrid(self.storage, tune.metric, tune.mode, state=state, references=self._references)
 
     def _first_error(self) -> Exception:
         for trial in load_state(self.storage).trials.values():
@@ -166,10 +217,35 @@ class Handle:
             )
 
 
-def submitted(trainable: Trainable, param_space: Any, tune_config: TuneConfig, run_config: RunConfig) -> Handle:
-    """A handle on a new experiment, on disk from now on; errors as in `submit`."""
-    submission = submit(trainable, param_space, tune_config, run_config)
-    return Handle(submission, pickled("the trainable", trainable), Resume(), run_config.engine)
+def submitted(
+    trainable: Trainable, param_space: Any, tune_config: TuneConfig, run_config: RunConfig, more: More | None = None
+) -> Handle:
+    """A handle on a new experiment, on disk from now on; with `if_exists="resume"` on the one that is there.
+
+    The trainable may be a registered name. Errors as in `submit`, or as in `restored`.
+
+    Raises:
+        JobChanged: The experiment that is to go on is another job.
+    """
+    name = trainable if isinstance(trainable, str) else ""
+    itself: Any = trainable_named(name) if name else trainable
+    more = more or More()
+    there = _to_resume(run_config)
+    if there:
+        handle = restored(there, trainable, param_space, None, ResumeConfig(), run_config.engine, takeover=False)
+        handle.given_again(tune_config, run_config, more)
+        return handle
+    submission = submit(itself, param_space, tune_config, run_config, more._replace(name=name or more.name))
+    return Handle(submission, pickled("the trainable", itself), Resume(), run_config.engine, holds=itself)
+
+
+def _to_resume(run_config: Any) -> str:
+    """Where the experiment is that a new one of its name is to go on with; empty where there is none."""
+    if not isinstance(run_config, RunConfig) or run_config.if_exists != "resume" or not run_config.name:
+        return ""
+    parent = local_path(run_config.storage_path) if run_config.storage_path else settings.results_dir()
+    path = os.path.join(parent, check_name(run_config.name))
+    return path if exists(LocalStorage(path)) else ""
 
 
 def restored(
@@ -185,12 +261,23 @@ def restored(
     """A handle on an experiment that is there already; errors as in `Tuner.restore`."""
     storage = experiment_at(path, storage_filesystem)
     created = birth_of(storage)
-    name = trainable_name(trainable)
-    if name != created.trainable_name:
+    given = trainable
+    if isinstance(given, str):
+        trainable = trainable_named(given)
+    own, known = trainable_name(trainable), [plain_name(name) for name in names_of(trainable)]
+    if created.trainable_name not in (own, *known):
         raise JobChanged(
-            f"The experiment at {storage.root} was submitted with the trainable {created.trainable_name!r}; this is {name!r}. "
-            "Restore with the same one; if it was renamed, give it the attribute _name with the old name."
+            f"The experiment at {storage.root} was submitted with the trainable {created.trainable_name!r}; this is "
+            f"{(given if isinstance(given, str) else own)!r}. Restore with the same one; if it was renamed, give it the "
+            "attribute _name with the old name, and if that is a registered name, call register_trainable first."
         )
+    if isinstance(trainable, type) != created.policy.cleans_up:
+        kinds = ("a class", "a function") if created.policy.cleans_up else ("a function", "a class")
+        raise JobChanged(
+            f"The experiment at {storage.root} was submitted with {kinds[0]} as trainable; {own!r} is {kinds[1]} now. Restore "
+            "with the same kind: what one saved the other cannot load."
+        )
+    warn_of_another(trainable, created.policy)
     submission = Submitted(storage.root, created, None)
     handle = Handle(
         submission,
@@ -199,7 +286,7 @@ def restored(
         engine,
         takeover=takeover,
         fresh=False,
+        holds=trainable,
     )
-    if param_space is not None:
-        handle.replace_space(param_space)
+    handle.take_space(param_space)
     return handle

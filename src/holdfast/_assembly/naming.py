@@ -1,9 +1,9 @@
-"""What a new trial is called: tag, directory, display name, with the user's own creators where given."""
+"""What a new trial is called: tag, directory, display name, with the user's own creators where given; and what it is given."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from holdfast import settings, values
@@ -13,6 +13,7 @@ from holdfast._core.trial import TrialState
 from holdfast._runtime.searching import Names
 from holdfast.config import TuneConfig
 from holdfast.errors import ConfigError
+from holdfast.resources import Request
 from holdfast.search.naming import format_tag, safe_dirname
 from holdfast.storage.definitions import Definitions
 from holdfast.trial import Surroundings, Trial
@@ -23,9 +24,15 @@ _OURS = frozenset({"definitions", "journal", "logs", "requests"})  # the experim
 
 
 def namer(
-    created: ExperimentCreated, state: ExperimentState, tune: TuneConfig, root: str, definitions: Definitions
+    created: ExperimentCreated,
+    state: ExperimentState,
+    tune: TuneConfig,
+    root: str,
+    definitions: Definitions,
+    request: Callable[[int, str, dict[str, Any]], Request | None] = lambda *_: None,
+    references: Mapping[str, values.Reference] | None = None,
 ) -> Callable[[int, str, dict[str, Any], dict[str, Any]], Names]:
-    """The function that names trials of the experiment at `root`."""
+    """The function that names trials of the experiment at `root`, and says what each is given where that is its own."""
 
     def name(index: int, trial_id: str, config: dict[str, Any], evaluated: dict[str, Any]) -> Names:
         tag = format_tag(index, evaluated)
@@ -38,7 +45,8 @@ def namer(
                 shown = trial.name = str(tune.trial_name_creator(Trial(trial, around)))
             if tune.trial_dirname_creator:
                 dirname = _unique(_checked(str(tune.trial_dirname_creator(Trial(trial, around)))), state)
-        return Names(tag, dirname, shown)
+        asked = request(index, trial_id, config)
+        return Names(tag, dirname, shown) if asked is None else Names(tag, dirname, shown, *asked)
 
     def _new_trial(index: int, trial_id: str, names: Names, config: dict[str, Any], evaluated: dict[str, Any]) -> TrialState:
         return TrialState(
@@ -51,8 +59,8 @@ def namer(
             evaluated=values.encode(evaluated, definitions.store),
         )
 
-    request = created.policy.request
-    around = Surroundings(root, created.experiment_id, created.trainable_name, request, definitions.load, lambda _: {})
+    policy = created.policy
+    around = Surroundings(root, created.experiment_id, created.trainable_name, policy, definitions.load, lambda _: {}, references)
     return name
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from holdfast._core.ids import checkpoint_name
+from holdfast._core.ids import checkpoint_name, pending_name
 from holdfast._journal import Owner, open_journal
 from holdfast._projection.history import load_history
 from holdfast._runtime.recovery import sweep
@@ -45,7 +45,8 @@ def repair(storage: LocalStorage, takeover: bool) -> list[str]:
         if state.created is None:
             raise InternalError("the journal begins without a birth record")
         for trial in state.trials.values():
-            named = {checkpoint_name(kept.saved.index) for kept in trial.kept}
+            named = {checkpoint_name(kept.saved.index) for kept in (*trial.kept, *trial.pending)}
+            named |= {pending_name(kept.saved.index) for kept in trial.pending}
             done += [f"removed {path}, which no record names" for path in sweep(storage, trial.dirname, named)]
         swept = storage.sweep_all()
         done += [f"removed {swept} half-written files"] if swept else []

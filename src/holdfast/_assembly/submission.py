@@ -18,34 +18,39 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from holdfast import settings, values
+from holdfast import values
 from holdfast._assembly.places import new_directory
+from holdfast._assembly.requests import Ask, asked_by
+from holdfast._assembly.rules import policy_of
 from holdfast._core.events import ExperimentCreated
-from holdfast._core.policy import Policy
 from holdfast._journal import Owner, create, exists
 from holdfast._projection.history import birth_of
 from holdfast._runtime.chance import draw_seed
 from holdfast.callback import Callback
-from holdfast.config import RunConfig, TuneConfig
-from holdfast.errors import ConfigError, ExperimentExists, JobChanged, NotSerializable
+from holdfast.config import CheckpointConfig, RunConfig, TuneConfig
+from holdfast.errors import ConfigError, ExperimentExists, NotSerializable
+from holdfast.objects import placed
+from holdfast.resources import Request
 from holdfast.schedulers.base import TrialScheduler
 from holdfast.search.base import Searcher
-from holdfast.search.basic_variant import BasicVariantGenerator
 from holdfast.space import check_space, space_keys
-from holdfast.space.domains import Domain
 from holdfast.stopper.base import Stopper
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.local import LocalStorage
+from holdfast.trainable import Trainable as ClassTrainable
+from holdfast.trainable import can_save
 
 __all__ = [
     "Draft",
     "JobSpec",
+    "More",
     "Submitted",
+    "checked_space",
     "drafted",
     "give_birth",
     "pickled",
-    "same_job",
+    "plain_name",
     "submit",
     "trainable_name",
     "versions",
@@ -55,11 +60,20 @@ Trainable = Callable[..., Any]
 
 
 class JobSpec(NamedTuple):
-    """What was submitted beside the trainable, as the user's own objects. Stored whole as the definition "job"."""
+    """What was submitted beside the trainable, as the user's own objects. Stored whole as the definition "job".
+
+    Attributes:
+        ask: Says what a trial is given, from its configuration; None where all are given the same (`Policy.request`).
+        begin_from: A checkpoint's directory from which trials begin that have none of their own; empty: from scratch.
+        export_formats: What a class trainable exports when its trial ends well.
+    """
 
     param_space: dict[str, Any]
     tune_config: TuneConfig
     run_config: RunConfig
+    ask: Ask | None = None
+    begin_from: str = ""
+    export_formats: tuple[str, ...] = ()
 
 
 class Submitted(NamedTuple):
@@ -86,7 +100,25 @@ class Draft(NamedTuple):
     blobs: dict[str, bytes]
 
 
-def submit(trainable: Trainable, param_space: Any, tune_config: TuneConfig, run_config: RunConfig) -> Submitted:
+class More(NamedTuple):
+    """What may be said of a job beside the arguments of `Tuner`.
+
+    Attributes:
+        name: What the trainable is registered as; empty where it was given itself.
+        begin_from, export_formats: See `JobSpec`.
+    """
+
+    name: str = ""
+    begin_from: str = ""
+    export_formats: tuple[str, ...] = ()
+
+
+_NO_MORE = More()
+
+
+def submit(
+    trainable: Trainable, param_space: Any, tune_config: TuneConfig, run_config: RunConfig, more: More = _NO_MORE
+) -> Submitted:
     """Checks a job and writes its birth: from then on it can be restored.
 
     Raises:
@@ -95,10 +127,21 @@ def submit(trainable: Trainable, param_space: Any, tune_config: TuneConfig, run_
         ExperimentExists: The directory holds files that are no experiment.
         StorageError: The directory cannot be written to.
     """
-    draft = drafted(trainable, param_space, tune_config, run_config)
-    path = new_directory(run_config.storage_path, run_config.name, draft.created.trainable_name)
+    draft = drafted(trainable, param_space, tune_config, run_config, more)
+    name = run_config.name
+    number = 0
+    while True:
+        path = new_directory(run_config.storage_path, f"{name}_{number}" if number else name, draft.created.trainable_name)
+        submission = _submitted(path, draft, another=run_config.if_exists == "new")
+        if not submission.taken or run_config.if_exists != "new":
+            return submission
+        number += 1
+
+
+def _submitted(path: str, draft: Draft, *, another: bool) -> Submitted:
+    """The draft as the experiment at `path`, unless one is there; `another`: also where that one has never been run."""
     storage = LocalStorage(path)
-    taken = _is_taken(storage)
+    taken = (another and exists(storage)) or _is_taken(storage)
     created = msgspec.structs.replace(draft.created, name=os.path.basename(path))
     if not taken:
         born = give_birth(storage, draft._replace(created=created))
@@ -107,14 +150,21 @@ def submit(trainable: Trainable, param_space: Any, tune_config: TuneConfig, run_
     return Submitted(path, created, draft.spec, taken)
 
 
-def drafted(trainable: Trainable, param_space: Any, tune_config: TuneConfig, run_config: RunConfig) -> Draft:
+def drafted(
+    trainable: Trainable, param_space: Any, tune_config: TuneConfig, run_config: RunConfig, more: More = _NO_MORE
+) -> Draft:
     """Checks a job; errors as in `submit`. Nothing is written."""
     for given, kind in ((tune_config, TuneConfig), (run_config, RunConfig)):
         if not isinstance(given, kind):
             raise ConfigError(f"Tuner was given {given!r} where a {kind.__name__} belongs.")
-    name = trainable_name(trainable)
-    spec = JobSpec(_checked_space(param_space), tune_config, run_config)
+    own_name = trainable_name(trainable)
+    name = plain_name(more.name) if more.name else own_name
+    asked = asked_by(trainable)
+    same = asked if isinstance(asked, Request) else Request({})
+    ask = None if isinstance(asked, Request) else asked
+    spec = JobSpec(checked_space(param_space), tune_config, run_config, ask, more.begin_from, more.export_formats)
     _check_parts(spec)
+    _check_saving(trainable, run_config.checkpoint_config)
     blobs = {"trainable": pickled("the trainable", trainable), "job": _pickled_spec(spec)}
     seed = tune_config.seed if tune_config.seed is not None else draw_seed()
     experiment_id = secrets.token_hex(16)
@@ -124,7 +174,7 @@ def drafted(trainable: Trainable, param_space: Any, tune_config: TuneConfig, run
         trainable_name=name,
         trial_prefix=experiment_id[:5],
         seed=seed,
-        policy=_policy(spec, seed),
+        policy=policy_of(trainable, spec.param_space, tune_config, run_config, same, seed),
         definitions={},
         space_keys=space_keys(spec.param_space),
         versions=versions(),
@@ -142,46 +192,33 @@ def give_birth(storage: Storage, draft: Draft) -> ExperimentCreated | None:
 
 
 def trainable_name(trainable: Any) -> str:
-    """What a trainable is called: its `_name`, or its function's name.
+    """What a trainable is called: its `_name`, or its function's or class's name.
 
     Raises:
-        ConfigError: It is no function.
+        ConfigError: It is no function and no subclass of `holdfast.Trainable`.
     """
-    if isinstance(trainable, (type, str)) or not callable(trainable):
+    if isinstance(trainable, type) and not issubclass(trainable, ClassTrainable):
         raise ConfigError(
-            f"The trainable is {trainable!r}: give a function of the config that calls holdfast.report. "
-            "Class trainables and registered names are not supported yet."
+            f"The trainable is the class {trainable.__name__}, which does not derive from holdfast.Trainable: derive it, or give "
+            "a function of the config that calls holdfast.report."
+        )
+    if isinstance(trainable, str) or not callable(trainable):
+        raise ConfigError(
+            f"The trainable is {trainable!r}: give a function of the config that calls holdfast.report, or a subclass of "
+            "holdfast.Trainable."
         )
     inner = getattr(trainable, "func", trainable)
     name = getattr(trainable, "_name", None) or getattr(inner, "__name__", None) or type(trainable).__name__
-    return "lambda" if name == "<lambda>" else re.sub(r"[^\w.+-]", "_", str(name))[:100].lstrip(".") or "trainable"
+    return "lambda" if name == "<lambda>" else plain_name(str(name))
 
 
-def same_job(given: Any, stored: JobSpec, created: ExperimentCreated) -> JobSpec:
-    """The stored job with the objects of a re-given `param_space` in their places.
-
-    Raises:
-        ConfigError: It is no dictionary.
-        JobChanged: Its keys, or plain values or domains in it, are not those that were submitted.
-    """
-    space = _checked_space(given)
-    keys = space_keys(space)
-    if keys != created.space_keys:
-        more, fewer = sorted(set(keys) - set(created.space_keys)), sorted(set(created.space_keys) - set(keys))
-        raise JobChanged(
-            f"param_space on restore has other keys than the submitted one: added {more}, missing {fewer}. Restore "
-            "completes the job that was submitted: give the same space or none."
-        )
-    before, now = values.flatten(stored.param_space), values.flatten(space)
-    changed = sorted(key for key in before if key in now and not _same(before[key], now[key]))
-    if changed:
-        told = "; ".join(f"{key}: {before[key]!r} became {now[key]!r}" for key in changed[:5])
-        raise JobChanged(f"param_space on restore differs from the submitted one at {told}. Give the same space or none.")
-    return stored._replace(param_space=space)
+def plain_name(name: str) -> str:
+    """The name with what no directory should be called by replaced."""
+    return re.sub(r"[^\w.+-]", "_", name)[:100].lstrip(".") or "trainable"
 
 
-def pickled(what: str, value: Any) -> bytes:
-    """The value's pickle.
+def pickled(what: str, value: Any, *, by_place: bool = False) -> bytes:
+    """The value's pickle; `by_place` with no more of a reference than its place.
 
     Raises:
         NotSerializable: It has none.
@@ -189,7 +226,7 @@ def pickled(what: str, value: Any) -> bytes:
     import cloudpickle
 
     try:
-        data: bytes = cloudpickle.dumps(value)
+        data: bytes = values.pickled(value) if by_place else cloudpickle.dumps(value)
     except Exception as error:  # a user's object may raise anything while it is pickled
         raise NotSerializable(
             f"{what} is non-serializable: it cannot be pickled ({type(error).__name__}: {error}){_culprit(value)}. Locks, open "
@@ -231,13 +268,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _checked_space(space: Any) -> dict[str, Any]:
+def checked_space(space: Any) -> dict[str, Any]:
+    """A `param_space` that can be one, its references with their places; errors as in `check_space` and `placed`."""
     if space is None:
         return {}
     if not isinstance(space, dict):
         raise ConfigError(f"param_space must be a dictionary, not {type(space).__name__}.")
     check_space(space)
-    return space
+    return placed(space)
 
 
 def _check_parts(spec: JobSpec) -> None:
@@ -262,11 +300,20 @@ def _check_parts(spec: JobSpec) -> None:
         bad = {key: bound for key, bound in stop.items() if isinstance(bound, (str, bytes)) or bound is None}
         if bad:
             raise ConfigError(f"RunConfig(stop={bad!r}): each bound is a number that the metric is to reach.")
-    checkpoints = run.checkpoint_config
-    if checkpoints.checkpoint_frequency or checkpoints.checkpoint_at_end:
+
+
+def _check_saving(trainable: Any, checkpoints: CheckpointConfig) -> None:
+    if not (checkpoints.checkpoint_frequency or checkpoints.checkpoint_at_end):
+        return
+    if not isinstance(trainable, type):
         raise ConfigError(
             "checkpoint_frequency and checkpoint_at_end are for class trainables; a function decides itself: "
             "report(metrics, checkpoint=...)."
+        )
+    if not can_save(trainable):
+        raise ConfigError(
+            f"checkpoint_frequency or checkpoint_at_end asks for checkpoints, and {trainable.__name__} has no save_checkpoint(): "
+            "write that method, and load_checkpoint(), or leave both settings out."
         )
 
 
@@ -287,7 +334,7 @@ def _pickled_spec(spec: JobSpec) -> bytes:
     stored = spec._replace(run_config=copy.copy(spec.run_config))
     stored.run_config.engine = None  # the engine is no part of the job
     try:
-        return pickled("the job", stored)
+        return pickled("the job", stored, by_place=True)
     except NotSerializable:
         tune, run = spec.tune_config, stored.run_config
         parts = {f"param_space[{key!r}]": value for key, value in values.flatten(spec.param_space).items()}
@@ -295,32 +342,8 @@ def _pickled_spec(spec: JobSpec) -> bytes:
         parts |= {f"RunConfig.callbacks[{n}] ({type(c).__name__})": c for n, c in enumerate(run.callbacks)}
         parts |= {f"RunConfig.{key}": value for key, value in vars(run).items()}
         for what, value in parts.items():
-            pickled(what, value)
+            pickled(what, value, by_place=True)
         raise
-
-
-def _policy(spec: JobSpec, seed: int) -> Policy:
-    tune, run = spec.tune_config, spec.run_config
-    total: int | None = tune.num_samples
-    if tune.search_alg is None or isinstance(tune.search_alg, BasicVariantGenerator):
-        probe = copy.deepcopy(tune.search_alg) if tune.search_alg else BasicVariantGenerator()
-        probe.set_search_properties(tune.metric, tune.mode, spec.param_space, num_samples=tune.num_samples, seed=seed)
-        total = probe.total
-    checkpoints = run.checkpoint_config
-    return Policy(
-        num_samples=-1 if total is None else total,
-        max_concurrent=tune.max_concurrent_trials or 0,
-        ahead=settings.trials_ahead() or 1,
-        max_failures=run.failure_config.max_failures,
-        fail_fast=bool(run.failure_config.fail_fast),
-        time_budget_s=float(tune.time_budget_s or 0.0),
-        num_to_keep=checkpoints.num_to_keep or 0,
-        score_attribute=checkpoints.checkpoint_score_attribute or "",
-        score_order=checkpoints.checkpoint_score_order or "max",
-        reuse_workers=tune.reuse_actors,
-        metric=tune.metric or "",
-        mode=tune.mode or "",
-    )
 
 
 def _is_taken(storage: LocalStorage) -> bool:
@@ -345,17 +368,3 @@ def _is_taken(storage: LocalStorage) -> bool:
 
 def _creator(owner: Owner) -> str:
     return f"{owner.host}:{owner.pid}:{owner.start_ticks}"
-
-
-def _same(before: Any, now: Any) -> bool:
-    """Whether a value of the space may stand for the other: objects may, plain values and domains must be equal."""
-    if isinstance(before, Domain) or isinstance(now, Domain):
-        return type(before) is type(now) and repr(before) == repr(now)
-    plain = (bool, int, float, str, bytes, type(None), list, tuple, dict)
-    if isinstance(before, plain) or isinstance(now, plain):
-        return type(before) is type(now) and values.encode(before, _sha) == values.encode(now, _sha)
-    return True
-
-
-def _sha(_: bytes) -> str:
-    return "object"

@@ -11,6 +11,7 @@ import os
 import stat
 
 from holdfast.errors import ConfigError, StorageError
+from holdfast.faults import armed, reach
 
 __all__ = ["LocalAppendFile", "LocalStorage"]
 
@@ -193,6 +194,9 @@ class LocalStorage:
             if stat.S_ISDIR(os.lstat(full).st_mode):
                 import shutil
 
+                if armed("mid_delete"):
+                    _delete_one_below(full)
+                    reach("mid_delete")
                 shutil.rmtree(full)
             else:
                 os.unlink(full)
@@ -232,6 +236,13 @@ class LocalStorage:
             if not os.path.isdir(full):
                 raise
         _sync_directory(parent)
+
+
+def _delete_one_below(full: str) -> None:
+    for folder, _, names in os.walk(full):
+        if names:
+            os.unlink(os.path.join(folder, max(names)))
+            return
 
 
 def _sync_directory(full: str) -> None:

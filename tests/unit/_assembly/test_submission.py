@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from holdfast._assembly.submission import JobSpec, drafted, give_birth, pickled, same_job, submit, trainable_name, versions
+from holdfast._assembly.submission import JobSpec, drafted, give_birth, pickled, submit, trainable_name, versions
 from holdfast._core.events import ExperimentCreated
 from holdfast._journal import read
 from holdfast.config import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
-from holdfast.errors import ConfigError, ExperimentExists, JobChanged, NotSerializable
+from holdfast.errors import ExperimentExists, NotSerializable
 from holdfast.space import choice, grid_search, uniform
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.local import LocalStorage
 from holdfast.testing.disk import SimulatedStorage
+from holdfast.trainable import Trainable as ClassTrainable
 
 
 def train(config):
@@ -68,6 +69,16 @@ def test_the_jobs_numbers_become_the_policy() -> None:
     assert (policy.time_budget_s, policy.reuse_workers, policy.max_failures) == (60.0, True, 5)
     assert (policy.num_to_keep, policy.score_attribute, policy.score_order) == (2, "a/b", "min")
     assert (created.seed, created.space_keys, created.trial_prefix) == (11, ["x", "y"], created.experiment_id[:5])
+
+
+def test_what_a_failure_costs_becomes_the_policy() -> None:
+    costs = {"max_failures": 5, "max_preemptions": -1, "max_oom": 1, "max_timeouts": 2, "retry_delay_s": 3.0}
+    times = {"trial_timeout_s": 60.0, "no_progress_timeout_s": 7.0, "stop_after_failures": 0.5}
+    policy = draft({}, run=RunConfig(name="exp", failure_config=FailureConfig(**costs, **times))).created.policy
+    assert {name: getattr(policy, name) for name in (*costs, *times)} == {**costs, **times}
+    policy = draft({}, run=RunConfig(name="exp")).created.policy
+    assert (policy.max_preemptions, policy.max_oom, policy.max_timeouts, policy.retry_delay_s) == (None, None, None, 0.0)
+    assert (policy.trial_timeout_s, policy.no_progress_timeout_s, policy.stop_after_failures) == (0.0, 0.0, 0.0)
 
 
 def test_fail_fast_of_either_kind_and_samples_without_end() -> None:
@@ -126,42 +137,6 @@ def test_a_journal_without_a_birth_is_never_taken_for_a_free_place(tmp_path: Pat
         submit(train, {}, TuneConfig(), RunConfig(name="exp", storage_path=tmp_path))
 
 
-class TestSameJob:
-    def born(self, space):
-        disk = SimulatedStorage()
-        made = draft(space)
-        assert give_birth(disk, made)
-        return made.spec, made.created
-
-    def test_objects_take_the_places_of_the_stored_ones(self) -> None:
-        spec, created = self.born({"data": object(), "x": uniform(0, 1), "deep": {"n": 1}})
-        fresh = object()
-        again = same_job({"data": fresh, "x": uniform(0, 1), "deep": {"n": 1}}, spec, created)
-        assert again.param_space["data"] is fresh
-
-    @pytest.mark.parametrize(
-        ("before", "after", "words"),
-        [
-            ({"x": 1}, {"x": 1.0}, "x: 1 became 1.0"),
-            ({"x": (1, 2)}, {"x": [1, 2]}, "became"),
-            ({"x": uniform(0, 1)}, {"x": 0.5}, "became 0.5"),
-            ({"x": uniform(0, 1)}, {"x": uniform(0, 1).quantized(0.1)}, "became"),
-            ({"x": grid_search([1, 2])}, {"x": grid_search([1, 2, 3])}, "became"),
-            ({"x": choice(["a"])}, {"x": choice(["b"])}, "became"),
-            ({"x": {"y": 1}}, {"x": 1}, r"added \['x'\], missing \['x/y'\]"),
-        ],
-    )
-    def test_a_difference_is_named(self, before, after, words: str) -> None:
-        spec, created = self.born(before)
-        with pytest.raises(JobChanged, match=words):
-            same_job(after, spec, created)
-
-    def test_no_dictionary(self) -> None:
-        spec, created = self.born({"x": 1})
-        with pytest.raises(ConfigError, match="must be a dictionary, not int"):
-            same_job(3, spec, created)
-
-
 def test_what_has_no_pickle_is_refused_by_name_with_its_own_error_inside() -> None:
     with pytest.raises(NotSerializable, match="the thing is non-serializable") as caught:
         pickled("the thing", (each for each in ()))
@@ -186,3 +161,39 @@ def test_a_version_of_a_class_of_its_own_goes_on_record_as_text(monkeypatch, tmp
     found = versions()
     assert type(found["torch"]) is str
     assert found["torch"] == "2.13.0"
+
+
+class Saving(ClassTrainable):
+    def step(self):
+        return {"score": 1}
+
+    def save_checkpoint(self, checkpoint_dir):
+        return {}
+
+
+class Light(ClassTrainable):
+    def step(self):
+        return {"score": 1}
+
+
+@pytest.mark.parametrize(
+    ("trainable", "at_end", "owes"), [(Saving, None, True), (Saving, False, False), (Saving, True, True), (Light, None, False)]
+)
+def test_a_class_saves_its_last_row_unless_told_otherwise(trainable, at_end: bool | None, owes: bool) -> None:
+    run = RunConfig(name="exp", checkpoint_config=CheckpointConfig(checkpoint_at_end=at_end))
+    created = drafted(trainable, {}, TuneConfig(), run).created
+    assert (created.policy.end_checkpoint, created.policy.cleans_up) == (owes, True)
+    assert created.trainable_name == trainable.__name__
+    assert not draft().created.policy.cleans_up
+
+
+@pytest.mark.parametrize("asked", [{"checkpoint_frequency": 2}, {"checkpoint_at_end": True}])
+@pytest.mark.parametrize(("trainable", "why"), [(train, "for class trainables"), (Light, "has no save_checkpoint")])
+def test_checkpoints_that_nobody_can_make_are_refused(trainable, why: str, asked: dict) -> None:
+    with pytest.raises(ValueError, match=why):
+        drafted(trainable, {}, TuneConfig(), RunConfig(name="exp", checkpoint_config=CheckpointConfig(**asked)))
+
+
+def test_a_class_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not derive from holdfast"):
+        trainable_name(Trainable)

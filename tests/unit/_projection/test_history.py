@@ -2,10 +2,18 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast._core.events import AttemptEnded, AttemptStarted, EpochStarted, ResultReported, TrialSuggested
+from holdfast._core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    CheckpointCommitted,
+    EpochStarted,
+    ResultReported,
+    TrialSuggested,
+)
 from holdfast._core.experiment import ExperimentState
 from holdfast._projection.history import History
 from stories import EXPERIMENT_ID, Story, drawn
@@ -124,6 +132,9 @@ class Model:
                 rows = {row.number: row for row in self.visible[event.trial_id]}
                 rows[event.number] = event
                 self.visible[event.trial_id] = [rows[number] for number in sorted(rows)]
+            elif isinstance(event, CheckpointCommitted):
+                rows = self.visible[event.trial_id]
+                rows[event.number - 1] = msgspec.structs.replace(rows[event.number - 1], saved=event.saved)
             elif isinstance(event, AttemptEnded) and event.outcome == "completed":
                 end = began[event.trial_id]
                 self.visible[event.trial_id] = [row for row in self.visible[event.trial_id] if row.number <= end]
@@ -145,3 +156,36 @@ def test_any_story_gives_each_number_once_and_loses_no_row(seed):
         assert rows == model.visible[name]
         counted += len(rows) + len(history.superseded(name))
     assert counted == model.reported
+
+
+def names(story, name):
+    rows = told(story).full_rows(story.state.trial(name), EXPERIMENT_ID)
+    return [row["checkpoint_dir_name"] for row in rows]
+
+
+def test_a_row_names_the_checkpoint_that_came_after_it():
+    story = Story()
+    name = story.suggest()
+    story.start(name)
+    story.report(name)
+    story.report(name)
+    story.commit(name)
+    story.report(name)
+    assert names(story, name) == [None, "checkpoint_000000", None]
+    story.lose(name)
+    story.start(name)
+    story.report(name)  # the third again: the second is behind the checkpoint
+    assert names(story, name) == [None, "checkpoint_000000", None]
+
+
+def test_a_pending_checkpoint_is_named_from_the_beginning_and_known_when_it_is_lost():
+    story = Story()
+    name = story.suggest()
+    story.start(name)
+    for _ in range(2):
+        story.row(name, pending=True)
+        story.decide(name)
+    story.commit(name)
+    story.lose_checkpoint(name)
+    assert names(story, name) == ["checkpoint_000000", "checkpoint_000001"]
+    assert told(story).trial(name).lost == [(1, "its files are gone")]

@@ -99,3 +99,33 @@ def test_rich_is_loaded_only_for_a_terminal():
     code = "import sys, io, holdfast.console as c; c.make_console(3, out=io.StringIO()); print('rich' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+def test_a_budget_that_is_exceeded_is_said_once():
+    for verbose, out in ((1, io.StringIO()), (1, Screen())):
+        story = Story(max_total_bytes=50, metric="loss", mode="min")
+        name = story.suggest()
+        story.start(name)
+        for _ in range(3):
+            story.report(name, save=True)
+        console, state = make_console(verbose, out=out, metric="loss", mode="min", total=1), ExperimentState()
+        for at, record in enumerate(story.records):
+            state.fold(record)
+            console.hear(record, state)
+            console.tick(float(at))
+        console.close()
+        assert out.getvalue().count("max_total_bytes is 50") == 1
+
+
+def test_a_lost_checkpoint_is_said():
+    story, out = Story(), io.StringIO()
+    name = story.suggest()
+    story.start(name)
+    story.row(name, pending=True)
+    story.decide(name)
+    story.lose_checkpoint(name)
+    console, state = make_console(1, out=out), ExperimentState()
+    for record in story.records:
+        state.fold(record)
+        console.hear(record, state)
+    assert "lost checkpoint_000000, which was pending: its files are gone" in out.getvalue()

@@ -432,3 +432,40 @@ def test_a_redo_that_its_driver_left_unwritten_is_written_by_one_that_gives_the_
     driver.catch_up_with(story.records[-1])
     assert [row["loss"] for row in rows_in(where)] == [1, 20, 3]
     driver.files.close()
+
+
+def test_a_row_names_the_checkpoint_that_came_after_it(tmp_path):
+    """Asked for by the decision, when it is waited for; or by the end of the trial, when the row is there already."""
+    story = Story()
+    driver = Driver(tmp_path, story)
+    name = story.suggest()
+    story.start(name)
+    story.row(name, {"loss": 1})
+    story.decide(name, save=True)
+    heard = 0
+
+    def written():
+        nonlocal heard
+        for record in story.records[heard:]:
+            driver.take(record)
+        heard = len(story.records)
+        driver.files.flush()
+        path = tmp_path / story.state.trial(name).dirname / "result.json"
+        return [json.loads(line)["checkpoint_dir_name"] for line in path.read_text().splitlines()] if path.exists() else []
+
+    assert written() == [], "its checkpoint is to come"
+    story.commit(name)
+    assert written() == ["checkpoint_000000"]
+    story.row(name, {"loss": 2})
+    story.decide(name, save=True)
+    story.row(name, {"loss": 3})  # nothing came
+    story.decide(name)
+    assert written() == ["checkpoint_000000", None, None]
+    story.row(name, {"loss": 4})
+    story.decide(name, "STOP")
+    assert written() == ["checkpoint_000000", None, None, None]
+    story.commit(name)
+    assert written() == ["checkpoint_000000", None, None, "checkpoint_000001"]
+    story.stopped(name)
+    assert written() == ["checkpoint_000000", None, None, "checkpoint_000001"]
+    driver.files.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.testing.census import Census, fingerprint, processes_of
+from holdfast.testing.census import Census, fingerprint, memory_files, processes_of
 
 TOKEN = f"census-test-{os.getpid()}."
 CODE = "import os, sys; os.setsid(); print(os.getpid(), flush=True); sys.stdin.read()"
@@ -47,6 +48,23 @@ def test_what_is_new_is_told(tmp_path: Path, child: int) -> None:
     assert len(told) == 2
     assert told[0].startswith(f"process {child}: ")
     assert told[1] == str(tmp_path / "new")
+
+
+def test_memory_is_found_while_it_is_open_or_mapped() -> None:
+    def new() -> list[str]:
+        return Census.take("nobody.").since(before)
+
+    before = Census.take("nobody.")
+    descriptor = os.memfd_create("holdfast-test")
+    os.ftruncate(descriptor, 10)
+    inode = os.fstat(descriptor).st_ino
+    assert new() == [f"in-memory file {inode} held by [{os.getpid()}]"]
+    mapped = mmap.mmap(descriptor, 10)
+    os.close(descriptor)
+    assert new() == [f"in-memory file {inode} held by [{os.getpid()}]"]
+    mapped.close()
+    assert new() == []
+    assert memory_files([2**30]) == {}
 
 
 def test_a_fingerprint_shows_each_kind_of_change(tmp_path: Path) -> None:
