@@ -36,6 +36,31 @@ def forks(count: int) -> float:
     return count / (time.perf_counter() - began)
 
 
+def rebirths(count: int) -> float:
+    """Milliseconds from a child's death by SIGKILL to the first line of the one that is forked for it; the median."""
+    import os
+    import signal
+    import statistics
+    import time
+
+    times = []
+    for _ in range(count):
+        told, telling = os.pipe()
+        if os.fork() == 0:
+            os.write(telling, str(time.monotonic()).encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.wait()
+        if os.fork() == 0:
+            os.write(telling, f" {time.monotonic()}".encode())
+            os._exit(0)
+        os.wait()
+        before, after = map(float, os.read(told, 100).split())
+        times.append(1000 * (after - before))
+        os.close(told)
+        os.close(telling)
+    return statistics.median(times)
+
+
 def round_trips(count: int, children: int) -> float:
     """Messages per second, children against one parent, each waiting for its answer: a row out, a word back."""
     import os

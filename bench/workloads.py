@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -75,25 +77,41 @@ def acknowledged(config):
 
 
 def checkpointing(config):
-    """Reports a large checkpoint, and beside each copies and fsyncs the same files by hand; writes both times down."""
-    source = Path(config["side"], "source")
+    """Reports a large checkpoint, and beside each copies the same files by hand; writes both times down.
+
+    By hand they are made durable as well, where the report waits for that. Nothing is under way when a time is taken.
+    """
+    source, durable = Path(config["side"], "source"), config["upload"] == "sync"
     source.mkdir()
-    source.joinpath("weights").write_bytes(os.urandom(config["bytes"]))
+    with source.joinpath("weights").open("wb") as file:
+        for _ in range(config["bytes"] >> 20):
+            file.write(os.urandom(1 << 20))
     os.sync()
     times = []
     for number in range(config["reports"]):
         began = time.perf_counter()
         tune.report({"score": number}, checkpoint=tune.Checkpoint.from_directory(str(source)))
         blocked = time.perf_counter() - began
-        times.append((blocked, copied(source, Path(config["side"], "copy"))))
+        tune.get_checkpoint()  # waits for what goes on behind the trial
+        times.append((blocked, copied(source, Path(config["side"], "copy"), durable=durable)))
+        os.sync()
     Path(config["side"], "times").write_text(json.dumps(times))
 
 
-def copied(source: Path, target: Path) -> float:
-    """Seconds that `cp` and fsync of a directory's files take."""
+def dying(config):
+    """Notes when it begins, reports, and kills itself; the last attempt ends."""
+    note(config["side"])
+    if len(Path(config["side"]).read_text().splitlines()) <= config["times"]:
+        tune.report({"score": 1})
+        note(f"{config['side']}-deaths")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def copied(source: Path, target: Path, *, durable: bool) -> float:
+    """Seconds that `cp` of a directory's files takes, and fsync where they are to be durable."""
     began = time.perf_counter()
     subprocess.run(["cp", "-r", source, target], check=True)
-    for path in [*target.iterdir(), target]:
+    for path in [*target.iterdir(), target] if durable else ():
         file = os.open(path, os.O_RDONLY)
         os.fsync(file)
         os.close(file)
@@ -102,6 +120,14 @@ def copied(source: Path, target: Path) -> float:
         path.unlink()
     target.rmdir()
     return took
+
+
+def looking(config, array=None):
+    """Reads a shared array, where there is one: a number of each page, or the first and the last."""
+    if array is None:
+        tune.report({"score": config["x"]})
+    else:
+        tune.report({"score": float(array[:: 512 if config["whole"] else len(array) - 1].sum())})
 
 
 def note(side: str) -> None:
@@ -208,12 +234,73 @@ def to_be_killed(folder: str, trainable: str, count: str) -> None:
     experiment.fit()
 
 
-def checkpoints(folder: str, count: str, size: str) -> None:
+def retries(folder: str, count: str) -> None:
+    """Milliseconds from a worker's death by SIGKILL to the first line of the trial's next attempt; the median."""
+    side = f"{folder}/notes"
+    config = {"side": side, "times": int(count)}
+    finish(tuner(dying, folder, 1, config, failure_config=tune.FailureConfig(max_failures=-1)), 1)
+    begun, died = ([float(line.split()[0]) for line in Path(file).read_text().splitlines()] for file in (side, f"{side}-deaths"))
+    print(1000 * statistics.median(after - before for before, after in zip(died, begun[1:], strict=True)))
+
+
+def checkpoints(folder: str, count: str, size: str, upload: str) -> None:
     side = tempfile.mkdtemp(dir=folder)
-    config = {"reports": int(count), "bytes": int(size), "side": side}
-    keep = tune.CheckpointConfig(num_to_keep=2)
+    config = {"reports": int(count), "bytes": int(size), "side": side, "upload": upload}
+    keep = tune.CheckpointConfig(num_to_keep=2, upload=upload)
     finish(tuner(checkpointing, folder, 1, config, checkpoint_config=keep), 1)
     print(Path(side, "times").read_text())
+
+
+def objects(folder: str, size: str, count: str, shared: str, read: str) -> None:
+    """Seconds that `fit()` takes, and the most memory that driver and trials hold meanwhile, in bytes."""
+    import threading
+
+    import numpy as np
+
+    array = np.ones(int(size) // 8)
+    trainable = tune.with_parameters(looking, array=array) if shared == "with" else looking
+    experiment = tuner(trainable, folder, int(count), {"x": tune.uniform(0, 1), "whole": read == "whole"})
+    most, over = 0, threading.Event()
+
+    def weigh() -> None:
+        nonlocal most
+        while not over.wait(0.02):
+            most = max(most, memory_held())
+
+    watch = threading.Thread(target=weigh)
+    if read == "whole":  # looking costs time as well
+        watch.start()
+    began = time.perf_counter()
+    finish(experiment, int(count))
+    took = time.perf_counter() - began
+    over.set()
+    if read == "whole":
+        watch.join()
+    print(json.dumps({"seconds": took, "memory": most}))
+
+
+def memory_held() -> int:
+    """Bytes that this process and all below it hold: their own pages, and in-memory files that this process has open."""
+    total, waiting, own = 0, [os.getpid()], Path("/proc/self/cmdline").read_bytes()
+    while waiting:
+        pid = waiting.pop()
+        try:
+            if pid != os.getpid() and Path(f"/proc/{pid}/cmdline").read_bytes() == own:
+                continue  # the guardian in its first moment: it still has this process's memory, and not another
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss_Anon:"):
+                    total += int(line.split()[1]) * 1024
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                waiting += map(int, (task / "children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it has ended meanwhile
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if "/memfd:holdfast" in os.readlink(f"/proc/self/fd/{name}"):
+                total += os.stat(f"/proc/self/fd/{name}").st_blocks * 512
+        except FileNotFoundError:
+            pass  # the descriptor that listed them
+    return total
 
 
 if __name__ == "__main__":

@@ -22,11 +22,19 @@ if sys.platform == "win32":
     raise ImportError("holdfast does not run on Windows; use it inside WSL (Windows Subsystem for Linux).")
 
 if TYPE_CHECKING:
+    from holdfast.analysis import ExperimentAnalysis
     from holdfast.callback import Callback
     from holdfast.checkpoint import Checkpoint
     from holdfast.config import CheckpointConfig, FailureConfig, ResumeConfig, RunConfig, TuneConfig
     from holdfast.errors import ExperimentInterrupted, TuneError
+    from holdfast.experiment import Experiment
+    from holdfast.objects import ObjectRef, get, put, with_parameters
+    from holdfast.registry import register_env, register_trainable
+    from holdfast.resources import PlacementGroupFactory, with_resources
     from holdfast.result import Result, ResultGrid
+    from holdfast.run import run, run_experiments
+    from holdfast.schedulers import create_scheduler
+    from holdfast.search import create_searcher
     from holdfast.session import TuneContext, get_checkpoint, get_context, report
     from holdfast.space import (
         choice,
@@ -44,17 +52,26 @@ if TYPE_CHECKING:
         uniform,
     )
     from holdfast.stopper import Stopper
+    from holdfast.trainable import Trainable
     from holdfast.trial import Trial
     from holdfast.tuner import Tuner
 
 __version__ = "0.1.0"
 
 _ROOMS = {
+    "analysis": ("ExperimentAnalysis",),
     "callback": ("Callback",),
     "checkpoint": ("Checkpoint",),
     "config": ("CheckpointConfig", "FailureConfig", "ResumeConfig", "RunConfig", "TuneConfig"),
     "errors": ("ExperimentInterrupted", "TuneError"),
+    "experiment": ("Experiment",),
+    "objects": ("ObjectRef", "get", "put", "with_parameters"),
+    "registry": ("register_env", "register_trainable"),
+    "resources": ("PlacementGroupFactory", "with_resources"),
     "result": ("Result", "ResultGrid"),
+    "run": ("run", "run_experiments"),
+    "schedulers": ("create_scheduler",),
+    "search": ("create_searcher",),
     "session": ("TuneContext", "get_checkpoint", "get_context", "report"),
     "space": (
         "choice",
@@ -72,6 +89,7 @@ _ROOMS = {
         "uniform",
     ),
     "stopper": ("Stopper",),
+    "trainable": ("Trainable",),
     "trial": ("Trial",),
     "tuner": ("Tuner",),
 }
@@ -81,24 +99,33 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "CheckpointConfig",
+    "Experiment",
+    "ExperimentAnalysis",
     "ExperimentInterrupted",
     "FailureConfig",
+    "ObjectRef",
+    "PlacementGroupFactory",
     "Result",
     "ResultGrid",
     "ResumeConfig",
     "RunConfig",
     "Stopper",
+    "Trainable",
     "Trial",
     "TuneConfig",
     "TuneContext",
     "TuneError",
     "Tuner",
     "choice",
+    "create_scheduler",
+    "create_searcher",
+    "get",
     "get_checkpoint",
     "get_context",
     "grid_search",
     "lograndint",
     "loguniform",
+    "put",
     "qlograndint",
     "qloguniform",
     "qrandint",
@@ -106,9 +133,15 @@ __all__ = [
     "quniform",
     "randint",
     "randn",
+    "register_env",
+    "register_trainable",
     "report",
+    "run",
+    "run_experiments",
     "sample_from",
     "uniform",
+    "with_parameters",
+    "with_resources",
 ]
 
 
@@ -119,7 +152,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(f"holdfast.{_HOME[name]}"), name)
         globals()[name] = value
         return value
-    if name in ("schedulers", "search", "stopper", "logger", "errors", "testing"):
+    if name in ("schedulers", "search", "stopper", "logger", "errors", "testing", "utils"):
         return import_module(f"holdfast.{name}")
     raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
 

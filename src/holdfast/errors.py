@@ -4,6 +4,7 @@
     ├── ConfigError (ValueError)              the user's: an argument that cannot be
     │   ├── SearchSpaceError                  a search space that is empty, misspelt or contradictory
     │   ├── Deprecated (DeprecationWarning)   an argument that Ray Tune has given up
+    │   ├── WrongType (TypeError)             an argument of a type that means nothing
     │   ├── MetricMissing                     a row without the metric that something needs
     │   └── JobChanged                        a restore that asks for another job than the one submitted
     ├── NotSerializable (TypeError)           the user's: something that cannot be pickled
@@ -18,12 +19,17 @@
     ├── JournalError                          the world's: the journal is damaged where it was durable
     │   └── JournalTooNew                     written by a newer holdfast
     ├── DefinitionError                       the world's: a stored object that this Python cannot load
+    ├── ObjectLost                            the world's: an object whose process, or whose last reference there, is gone
+    ├── GpuNotFree (RuntimeError)             the world's: a GPU's memory stays taken, or nobody can tell
     ├── WorkerLost                            the world's: a trial's process died
     ├── TrialFailed                           the user's: a trial's own exception that could not be pickled
+    ├── TrialsFailed                          the user's: `run` ended with trials that failed for good
+    ├── RestoreDiffers (AssertionError)       the user's: a trainable that does not come back as it was saved
     └── InternalError                         ours: a state that must not be; please report it
         └── IllegalTransition                 an event that the state table does not allow
 
-    ExperimentInterrupted (KeyboardInterrupt) Ctrl+C or SIGTERM ended `fit()`; carries the results so far
+    ExperimentInterrupted                     Ctrl+C, SIGTERM or SIGUSR1 ended `fit()`; carries the results so far
+      (KeyboardInterrupt, SystemExit)
 
 Each carries fields, not only a sentence, and each sentence says what to do next.
 """
@@ -41,6 +47,7 @@ __all__ = [
     "ExperimentInterrupted",
     "ExperimentNotFound",
     "Fenced",
+    "GpuNotFree",
     "IllegalTransition",
     "InternalError",
     "JobChanged",
@@ -50,12 +57,16 @@ __all__ = [
     "NotFitted",
     "NotOnInstance",
     "NotSerializable",
+    "ObjectLost",
     "ReportRefused",
+    "RestoreDiffers",
     "SearchSpaceError",
     "StorageError",
     "TrialFailed",
+    "TrialsFailed",
     "TuneError",
     "WorkerLost",
+    "WrongType",
 ]
 
 
@@ -73,6 +84,10 @@ class SearchSpaceError(ConfigError):
 
 class Deprecated(ConfigError, DeprecationWarning):
     """Raised when an argument is given that Ray Tune has given up. The sentence names what takes its place."""
+
+
+class WrongType(ConfigError, TypeError):
+    """Raised when an argument is of a type that means nothing there. Nothing has been started; correct the call."""
 
 
 class MetricMissing(ConfigError):
@@ -169,12 +184,59 @@ class DefinitionError(TuneError):
     """Raised when a stored trainable, search space or object cannot be loaded by this Python."""
 
 
+class ObjectLost(TuneError):
+    """Raised by `get` when what `put` kept is gone: its process has ended, or has let the last reference go. Put it again."""
+
+
+class GpuNotFree(TuneError, RuntimeError):
+    """Raised by `wait_for_gpu` when the memory of a GPU stays taken, or `nvidia-smi` does not answer."""
+
+
 class WorkerLost(TuneError):
-    """Stands for a trial's process that died without a word (killed, crashed, out of memory)."""
+    """Stands for a trial's process that died without a word or was ended (killed, crashed, out of memory, out of time)."""
 
 
 class TrialFailed(TuneError):
     """Stands for a trial's own exception whose class could not be brought back; carries its traceback."""
+
+
+class TrialsFailed(TuneError):
+    """Raised by `run` and `run_experiments` at their end when trials failed for good, unless `raise_on_failed_trial=False`.
+
+    Attributes:
+        trials: The ids of those trials.
+        analysis: What `run` would have returned.
+    """
+
+    def __init__(self, trials: list[str], analysis: Any) -> None:
+        self.trials = trials
+        self.analysis = analysis
+        super().__init__(
+            f"{len(trials)} of {len(analysis.trials)} trials failed: {', '.join(trials[:10])}{' ...' * (len(trials) > 10)}. The "
+            "results are in this error's `analysis`; resume='AUTO+ERRORED' goes on with these trials, "
+            "raise_on_failed_trial=False returns the results instead."
+        )
+
+
+class RestoreDiffers(TuneError, AssertionError):
+    """Raised by `validate_save_restore` when a restored trainable reports something else than the one that was saved.
+
+    Save what is missing in `save_checkpoint`: generators of its own, schedules, position in the data.
+
+    Attributes:
+        iteration, key: Where.
+        expected, found: What the one that went on reported, and what the restored one did.
+    """
+
+    def __init__(self, iteration: int, key: str, expected: Any, found: Any) -> None:
+        self.iteration = iteration
+        self.key = key
+        self.expected = expected
+        self.found = found
+        super().__init__(
+            f"In iteration {iteration} the restored trainable reports {key}={found!r}; without a restore it is {expected!r}. "
+            "Something that step() needs is not in the checkpoint: save it in save_checkpoint(), load it in load_checkpoint()."
+        )
 
 
 class InternalError(TuneError):
@@ -191,17 +253,22 @@ class IllegalTransition(InternalError):
         super().__init__(f"Trial {trial_id} is {state}: {signal} is not allowed. Its story: {story}")
 
 
-class ExperimentInterrupted(KeyboardInterrupt):
-    """Raised by `fit()` after Ctrl+C or SIGTERM. The experiment is on disk and can be restored.
+class ExperimentInterrupted(KeyboardInterrupt, SystemExit):
+    """Raised by `fit()` after Ctrl+C, SIGTERM or SIGUSR1. The experiment is on disk and can be restored.
+
+    It is a `KeyboardInterrupt` to those who catch it, and a `SystemExit` to Python: a script that does not catch it ends with
+    `code` and without a traceback.
 
     Attributes:
         results: A `ResultGrid` of what there is so far.
         path: The experiment's directory.
         signal: The number of the signal that ended the run.
+        code: 128 + `signal`, or 75 where `RunConfig(exit_on_preemption=True)` asks for that.
     """
 
-    def __init__(self, path: str, signal: int, results: Any = None) -> None:
+    def __init__(self, path: str, signal: int, results: Any = None, code: int = 0) -> None:
+        super().__init__(f"interrupted by signal {signal}; restore with Tuner.restore({path!r}, trainable)")
         self.path = path
         self.signal = signal
         self.results = results
-        super().__init__(f"interrupted by signal {signal}; restore with Tuner.restore({path!r}, trainable)")
+        self.code = code or 128 + signal

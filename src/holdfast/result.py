@@ -8,7 +8,7 @@ Rows are read when they are first asked for: a grid over many trials holds their
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from holdfast._core.experiment import ExperimentState
@@ -23,7 +23,7 @@ from holdfast.checkpoint import Checkpoint
 from holdfast.errors import ConfigError, NotFitted
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
-from holdfast.values import decode, flatten
+from holdfast.values import Reference, decode, flatten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,6 +157,7 @@ class ResultGrid:
         metric: What `get_best_result` goes by unless told otherwise.
         mode: "max" or "min", likewise.
         state: The fold of that journal where the caller has it.
+        references: By place, what `put` keeps for configurations, as long as it does.
     """
 
     def __init__(
@@ -166,9 +167,10 @@ class ResultGrid:
         mode: str | None = None,
         *,
         state: ExperimentState | None = None,
+        references: Mapping[str, Reference] | None = None,
     ) -> None:
         state = load_state(experiment_analysis) if state is None else state
-        self._source = _Source(experiment_analysis, state)
+        self._source = _Source(experiment_analysis, state, references)
         self._metric = metric
         self._mode = mode
         self._trials = list(state.trials.values())
@@ -283,8 +285,9 @@ class ResultGrid:
 class _Source:
     """How a trial's record becomes a `Result`: reads rows when they are first asked for, and keeps them encoded."""
 
-    def __init__(self, storage: Storage, state: ExperimentState) -> None:
+    def __init__(self, storage: Storage, state: ExperimentState, references: Mapping[str, Reference] | None) -> None:
         self.root = storage.root
+        self._references = references
         self._storage = storage
         self._load = Definitions(storage).load
         self._experiment_id = state.created.experiment_id if state.created else ""
@@ -314,7 +317,7 @@ class _Source:
         )
 
     def config(self, trial: TrialState) -> dict[str, Any]:
-        config: dict[str, Any] = decode(trial.config, self._load)
+        config: dict[str, Any] = decode(trial.config, self._load, self._references)
         return config
 
     def last(self, trial: TrialState) -> list[dict[str, Any]]:

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import os
 
+from holdfast.errors import ConfigError
+
 __all__ = ["SETTINGS"]
 
 SETTINGS = {
     "HOLDFAST_RESULTS_DIR": "where experiments go when no storage_path is given (default ~/holdfast_results)",
-    "HOLDFAST_ENGINE": "the engine when RunConfig names none: local (default)",
+    "HOLDFAST_ENGINE": "the engine when RunConfig names none: local (default), or inline (in the driver's process, to debug)",
     "HOLDFAST_START_METHOD": "fork (default, from a preloaded server) or spawn (a fresh interpreter per attempt)",
     "HOLDFAST_CPUS": "how many CPUs trials may use in all (default: as many as the process may run on)",
+    "HOLDFAST_GPUS": "how many GPUs trials may use in all (default: as many as this process sees)",
+    "HOLDFAST_RESOURCES": 'what else trials may ask for, as JSON: {"hdd": 80}',
+    "HOLDFAST_GRACE_S": "how many seconds trials have to leave after Ctrl+C, SIGTERM or SIGUSR1 (default 15)",
+    "HOLDFAST_LOG_BYTES": "how large the log of an attempt grows before it is rotated (default 16777216; 0: without bound)",
     "HOLDFAST_TOKEN": "set by holdfast in each process that belongs to a trial: <experiment id>.<epoch>",
     "HOLDFAST_FAULTS": "crash points to arm, for tests: point:count=stop|kill, separated by commas",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1: no result.json, progress.csv, params.json, params.pkl",
@@ -23,6 +29,11 @@ SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1: Ctrl+C is left to Python",
     "TUNE_MAX_LEN_IDENTIFIER": "longest trial directory name (default 130)",
     "TUNE_MAX_PENDING_TRIALS_PG": "how many trials may wait for a place before more are suggested (default 1)",
+    "TUNE_RESTORE_RETRY_NUM": "how often a class trainable tries again to load a checkpoint before that counts (default 0)",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "how many seconds class trainables have to clean up (default 600; 0: any number)",
+    "TUNE_WARN_INSUFFICIENT_RESOURCE_THRESHOLD_S": "after how many seconds of a trial's waiting for a place a warning says why "
+    "(default 60; 0: never)",
+    "CUDA_VISIBLE_DEVICES": "the GPUs that trials may use; its first is the one that wait_for_gpu looks at by default",
     "RAY_CHDIR_TO_TRIAL_DIR": "0: trials keep the driver's working directory",
 }
 
@@ -34,6 +45,18 @@ def _flag(name: str) -> bool:
 def faults() -> str:
     """`HOLDFAST_FAULTS`."""
     return os.environ.get("HOLDFAST_FAULTS", "")
+
+
+def log_bytes() -> int:
+    """`HOLDFAST_LOG_BYTES`; 0: without bound.
+
+    Raises:
+        ConfigError: It is no whole number that is 0 or more.
+    """
+    text = os.environ.get("HOLDFAST_LOG_BYTES") or str(16 * 1024 * 1024)
+    if not text.isdecimal():
+        raise ConfigError(f"HOLDFAST_LOG_BYTES={text!r}: a whole number of bytes, 0 for no bound.")
+    return int(text)
 
 
 def token() -> str:
@@ -58,8 +81,42 @@ def start_method() -> str:
 
 def cpus() -> float | None:
     """`HOLDFAST_CPUS`, or None where the machine is to be asked."""
-    text = os.environ.get("HOLDFAST_CPUS")
-    return float(text) if text else None
+    return _amount("HOLDFAST_CPUS")
+
+
+def gpus() -> float | None:
+    """`HOLDFAST_GPUS`, or None where it is not set."""
+    return _amount("HOLDFAST_GPUS")
+
+
+def custom_resources() -> dict[str, float]:
+    """`HOLDFAST_RESOURCES`: amounts by name.
+
+    Raises:
+        ConfigError: It is no JSON object of numbers.
+    """
+    text = os.environ.get("HOLDFAST_RESOURCES")
+    if not text:
+        return {}
+    import json
+
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or any(isinstance(n, bool) or not isinstance(n, (int, float)) for n in found.values()):
+        raise ConfigError(f'HOLDFAST_RESOURCES={text!r}: a JSON object of numbers, such as {{"hdd": 80}}.')
+    return {str(kind): float(amount) for kind, amount in found.items()}
+
+
+def _amount(name: str) -> float | None:
+    text = os.environ.get(name)
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{name}={text!r}: a number.") from None
 
 
 def file_loggers_disabled() -> bool:
@@ -96,6 +153,38 @@ def trials_ahead() -> int | None:
 def chdir_to_trial_dir() -> bool:
     """Whether trials run in their own directory: `RAY_CHDIR_TO_TRIAL_DIR` is not 0."""
     return os.environ.get("RAY_CHDIR_TO_TRIAL_DIR", "1") != "0"
+
+
+def restore_retries() -> int:
+    """`TUNE_RESTORE_RETRY_NUM`."""
+    return int(os.environ.get("TUNE_RESTORE_RETRY_NUM") or 0)
+
+
+def cleanup_s() -> float:
+    """`TUNE_FORCE_TRIAL_CLEANUP_S`, in seconds; infinite where it is 0."""
+    return float(os.environ.get("TUNE_FORCE_TRIAL_CLEANUP_S") or 600) or float("inf")
+
+
+def grace_s() -> float:
+    """`HOLDFAST_GRACE_S`."""
+    seconds = _amount("HOLDFAST_GRACE_S")
+    return 15.0 if seconds is None else max(0.0, seconds)
+
+
+def waiting_warned_after_s() -> float:
+    """`TUNE_WARN_INSUFFICIENT_RESOURCE_THRESHOLD_S`; infinite where it is 0."""
+    seconds = _amount("TUNE_WARN_INSUFFICIENT_RESOURCE_THRESHOLD_S")
+    return 60.0 if seconds is None else seconds if seconds > 0 else float("inf")
+
+
+def gpus_made_visible() -> str | None:
+    """`CUDA_VISIBLE_DEVICES`, or None where it is not set: an empty one means that no GPU is to be seen."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def visible_gpus() -> str:
+    """`CUDA_VISIBLE_DEVICES`."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 
 def environment() -> dict[str, str]:

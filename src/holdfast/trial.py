@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from holdfast import values
 from holdfast._core.ids import checkpoint_name
+from holdfast._core.policy import Policy
 from holdfast._core.trial import PAUSING, STOPPING, TrialState
 from holdfast.checkpoint import Checkpoint
+from holdfast.resources import PlacementGroupFactory
 
 __all__ = ["Surroundings", "Trial"]
 
 Load = Callable[[str], object]
+References = Mapping[str, values.Reference]
 
 
 class Surroundings:
@@ -30,9 +33,10 @@ class Surroundings:
         path: The experiment's directory, absolute.
         experiment_id: Its id.
         trainable_name: What its trainable is called.
-        resources: What one trial is given.
+        policy: The job's rules: what one trial is given is among them.
         load: Brings back a stored object by the sha256 of its pickle.
         row: Gives the newest row of a trial as users see it, decoded and with the auto-filled keys.
+        references: By place, what `put` keeps for configurations.
     """
 
     def __init__(
@@ -40,16 +44,18 @@ class Surroundings:
         path: str,
         experiment_id: str,
         trainable_name: str,
-        resources: dict[str, float],
+        policy: Policy,
         load: Load,
         row: Callable[[TrialState], dict[str, Any]],
+        references: References | None = None,
     ) -> None:
         self.path = path
         self.experiment_id = experiment_id
         self.trainable_name = trainable_name
-        self.resources = resources
+        self.policy = policy
         self.load = load
         self.row = row
+        self.references = references
 
 
 class Trial:
@@ -85,13 +91,14 @@ class Trial:
     def config(self) -> dict[str, Any]:
         """The configuration, every value of the type that it was given with. Changing it changes nothing."""
         if self._config is None or self._config[0] is not self._state.config:
-            self._config = (self._state.config, values.decode(self._state.config, self._around.load))
+            around = self._around
+            self._config = (self._state.config, values.decode(self._state.config, around.load, around.references))
         return self._config[1]
 
     @property
     def evaluated_params(self) -> dict[str, Any]:
         """The flattened keys that the search space left open, with their values."""
-        decoded: dict[str, Any] = values.decode(self._state.evaluated, self._around.load)
+        decoded: dict[str, Any] = values.decode(self._state.evaluated, self._around.load, self._around.references)
         return decoded
 
     @property
@@ -135,6 +142,14 @@ class Trial:
     logdir = path
 
     @property
+    def placement_group_factory(self) -> PlacementGroupFactory:
+        """What the trial is given."""
+        state, policy = self._state, self._around.policy
+        if state.resources is None:
+            return PlacementGroupFactory.of(policy.request, policy.placement)
+        return PlacementGroupFactory.of(state.resources, state.placement)
+
+    @property
     def num_failures(self) -> int:
         """Failed attempts that count against `max_failures`."""
         return self._state.failures
@@ -161,7 +176,7 @@ class Trial:
 
     def __reduce__(self) -> tuple[Any, ...]:
         around = self._around
-        fixed = (around.path, around.experiment_id, around.trainable_name, around.resources)
+        fixed = (around.path, around.experiment_id, around.trainable_name, around.policy)
         return _revive, (msgspec.msgpack.encode(self._state), fixed, self.config, self.last_result)
 
     def __hash__(self) -> int:
@@ -211,8 +226,8 @@ def _revive(state: bytes, fixed: tuple[Any, ...], config: dict[str, Any], last: 
     def refuse(sha: str) -> object:
         raise KeyError(sha)
 
-    path, experiment_id, trainable_name, resources = fixed
-    around = Surroundings(path, experiment_id, trainable_name, resources, refuse, lambda _: last)
+    path, experiment_id, trainable_name, policy = fixed
+    around = Surroundings(path, experiment_id, trainable_name, policy, refuse, lambda _: last)
     trial = Trial(msgspec.msgpack.decode(state, type=TrialState), around)
     trial._config = (trial._state.config, config)
     return trial

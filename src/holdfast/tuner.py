@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tuner"]
 
-Trainable = Callable[..., Any]
+Trainable = Callable[..., Any] | str
 
 
 def _restore(
@@ -36,7 +36,8 @@ def _restore(
 
     Args:
         path: The experiment's directory: `<storage_path>/<name>`.
-        trainable: The trainable, of the same name; changed code is accepted and put on record.
+        trainable: The trainable, of the same name, or a name that it is registered under; changed code is accepted and put
+            on record. What trials are given stays as submitted.
         resume_unfinished: Go on with trials that were pending, running or paused, from their newest checkpoints;
             False ends them with what they have.
         resume_errored: Go on with failed trials from their newest checkpoints, with a fresh budget of failures.
@@ -81,7 +82,8 @@ class Tuner:
     As soon as a Tuner is made its job is on disk: a driver killed at any moment after that can be restored.
 
     Args:
-        trainable: A function of the config that calls `holdfast.report`.
+        trainable: A function of the config that calls `holdfast.report`, a subclass of `holdfast.Trainable`, or a name that
+            one is registered under (`register_trainable`).
         param_space: The search space: a dictionary, nested at will, of values, domains and grids.
         tune_config: How the search goes.
         run_config: Where and how the experiment runs.

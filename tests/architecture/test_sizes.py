@@ -16,11 +16,18 @@ PARAMETERS = 7
 
 # "path name what": size. Signatures and members that Ray Tune has set are as many as Ray Tune's.
 EXCEPTIONS: dict[str, int] = {
-    "config.py RunConfig.__init__ parameters": 14,
-    "config.py TuneConfig.__init__ parameters": 12,
+    "analysis.py ExperimentAnalysis methods": 24,
+    "config/failure.py FailureConfig.__init__ parameters": 9,
+    "config/run.py RunConfig.__init__ parameters": 16,
+    "config/tune.py TuneConfig.__init__ parameters": 12,
+    "experiment.py Experiment.__init__ parameters": 18,
+    "run.py run function lines": 85,
+    "run.py run parameters": 36,
+    "run.py run_experiments parameters": 10,
     "schedulers/async_hyperband.py AsyncHyperBandScheduler.__init__ parameters": 8,
     "search/base.py Searcher methods": 17,
-    "trial.py Trial methods": 21,
+    "trainable/base.py Trainable methods": 24,
+    "trial.py Trial methods": 22,
     "tuner.py _restore parameters": 10,
 }
 

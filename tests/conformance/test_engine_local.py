@@ -1,19 +1,19 @@
-"""The local engine passes the engine suite, with both ways of starting a worker."""
+"""The local engine passes the suites, with both ways of starting a worker."""
 
 from __future__ import annotations
 
 import pytest
 
 from holdfast.engines.local import LocalEngine
-from holdfast.testing.engine_suite import EngineSuite
+from holdfast.testing.process_suite import ProcessSuite
 
 
-class TestLocalEngine(EngineSuite):
+class TestLocalEngine(ProcessSuite):
     def make_engine(self) -> LocalEngine:
         return LocalEngine(cpus=2)
 
 
-class TestLocalEngineSpawning(EngineSuite):
+class TestLocalEngineSpawning(ProcessSuite):
     @pytest.fixture(autouse=True)
     def _spawn(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOLDFAST_START_METHOD", "spawn")

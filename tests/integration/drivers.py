@@ -40,8 +40,11 @@ class Task:
         unique: Whether each row holds a random word, so that a redone one differs from the first.
         family: Whether each trial starts a child that leaves its session and ignores what can be ignored.
         padding, checkpoint_bytes, drawn_bytes: Bytes in each row, in each checkpoint, in an object in each config.
-        max_failures, num_to_keep, takeover: As in the library.
-        resume_errored: As in `Tuner.restore`.
+        max_failures, num_to_keep, upload, max_total_bytes, takeover: As in the library.
+        resume_errored, restart_errored: As in `Tuner.restore`.
+        by_class: Whether the trainable is a class; then a stop rule ends the trials, `every` is its checkpoint_frequency,
+            and a checkpoint at the end is left to the default.
+        reuse: As `reuse_actors`.
     """
 
     storage_path: str
@@ -59,8 +62,13 @@ class Task:
     drawn_bytes: int = 0
     max_failures: int = 0
     num_to_keep: int | None = None
+    upload: str = "sync"
+    max_total_bytes: int | None = None
     takeover: bool = False
     resume_errored: bool = False
+    restart_errored: bool = False
+    by_class: bool = False
+    reuse: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -125,6 +133,46 @@ def train(config: dict[str, Any]) -> None:
         note(side, what="row", trial=trial, saves=saves, row=row)
 
 
+def class_trainable() -> type:
+    """The same trial as a class. A row is written down as acknowledged when the next step is asked for."""
+    import holdfast as tune
+
+    class Counting(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.total, self.reported = 0, []
+            if config["family"]:
+                leave_a_child()
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.total, self.reported = 0, []
+            return True
+
+        def step(self) -> dict[str, Any]:
+            i, every, side = self.iteration, self.config["every"], os.environ["SIDE_LOG"]
+            if self.reported:
+                note(side, what="row", trial=self.trial_id, saves=bool(every) and i % every == 0, row=self.reported[-1])
+            else:
+                note(side, what="begin", trial=self.trial_id, start=i, pid=os.getpid())
+            time.sleep(self.config["pace_s"])
+            self.total += i
+            self.reported.append({"i": i, "total": self.total, "score": (self.config["x"] - 0.3) ** 2 + 1.0 / (i + 1)})
+            return self.reported[-1]
+
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            Path(checkpoint_dir, "state.json").write_text(json.dumps({"next": self.iteration, "total": self.total}))
+            Path(checkpoint_dir, "weights").write_bytes(b"w" * self.config["checkpoint_bytes"])
+
+        def load_checkpoint(self, checkpoint: str) -> None:
+            state = json.loads(Path(checkpoint, "state.json").read_text())
+            assert state["next"] == self.iteration
+            self.total = state["total"]
+
+        def cleanup(self) -> None:
+            note(os.environ["SIDE_LOG"], what="cleanup", trial=self.trial_id, at=self.iteration, pid=os.getpid())
+
+    return Counting
+
+
 class Table:
     """Something that must be pickled, as large as one likes and no two alike."""
 
@@ -137,20 +185,23 @@ def tuner(task: Task) -> Any:
     import holdfast as tune
     from holdfast.schedulers import ASHAScheduler
 
+    trainable = class_trainable() if task.by_class else train
     if tune.Tuner.can_restore(task.path):
-        return tune.Tuner.restore(task.path, train, takeover=task.takeover, resume_errored=task.resume_errored)
+        how = {"takeover": task.takeover, "resume_errored": task.resume_errored, "restart_errored": task.restart_errored}
+        return tune.Tuner.restore(task.path, trainable, **how)
     copied = ("rows", "every", "pace_s", "unique", "family", "padding", "checkpoint_bytes")
     space = {"x": tune.uniform(0, 1), **{name: getattr(task, name) for name in copied}}
     if task.drawn_bytes:
         space["table"] = tune.sample_from(lambda config, size=task.drawn_bytes: Table(size, config["x"]))
     return tune.Tuner(
-        train,
+        trainable,
         param_space=space,
         tune_config=tune.TuneConfig(
             num_samples=task.samples,
             metric="score",
             mode="min",
             seed=7,
+            reuse_actors=task.reuse,
             max_concurrent_trials=task.workers,
             scheduler=ASHAScheduler(max_t=task.rows, grace_period=2, reduction_factor=2) if task.asha else None,
         ),
@@ -159,7 +210,13 @@ def tuner(task: Task) -> Any:
             storage_path=task.storage_path,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=task.max_failures),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=task.num_to_keep),
+            checkpoint_config=tune.CheckpointConfig(
+                num_to_keep=task.num_to_keep,
+                upload=task.upload,
+                max_total_bytes=task.max_total_bytes,
+                checkpoint_frequency=task.every if task.by_class else 0,
+            ),
+            stop={"training_iteration": task.rows} if task.by_class else None,
         ),
     )
 

@@ -205,6 +205,7 @@ def run_and_kill(folder: Path, start: Start, lots: random.Random) -> None:
         asha=lots.random() < 0.5,
         family=lots.random() < 0.5,
         num_to_keep=lots.choice([None, 1, 2]),
+        upload=lots.choice(["sync", "async"]),
         max_failures=20,
         environment={"TMPDIR": str(folder / "tmp")},
     )

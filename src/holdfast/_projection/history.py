@@ -22,7 +22,9 @@ from holdfast._core.events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
+    CheckpointCommitted,
     CheckpointDropped,
+    CheckpointLost,
     DecisionMade,
     EpochStarted,
     ExperimentCreated,
@@ -38,7 +40,7 @@ from holdfast.errors import InternalError
 from holdfast.storage.base import Storage
 from holdfast.values import decode
 
-__all__ = ["Attempt", "History", "Superseded", "TrialHistory", "load_history", "load_state", "shown"]
+__all__ = ["Attempt", "History", "Superseded", "TrialHistory", "load_history", "load_state", "shown", "with_checkpoint"]
 
 
 class Attempt(msgspec.Struct, gc=False):
@@ -95,10 +97,11 @@ class TrialHistory:
         attempts: All attempts by number.
         superseded: Rows that no longer count, in the order in which they were replaced.
         dropped: Checkpoints that retention gave up.
+        lost: Checkpoints that were pending and could not be completed, each with why.
         position: Of the newest record that names the trial.
     """
 
-    __slots__ = ("attempts", "branch", "changes", "dropped", "position", "rows", "superseded")
+    __slots__ = ("attempts", "branch", "changes", "dropped", "lost", "position", "rows", "superseded")
 
     def __init__(self, position: int) -> None:
         self.branch = 0
@@ -107,6 +110,7 @@ class TrialHistory:
         self.attempts: dict[int, Attempt] = {}
         self.superseded: list[Superseded] = []
         self.dropped: list[int] = []
+        self.lost: list[tuple[int, str]] = []
         self.position = position
 
     def began(self) -> bool:
@@ -136,6 +140,12 @@ class TrialHistory:
         if attempt is not None:
             attempt.first = attempt.first or row.number
             attempt.last = row.number
+
+    def save(self, event: CheckpointCommitted) -> None:
+        """A checkpoint became durable after its row, which may have come without one."""
+        at = event.number - 1
+        if at < len(self.rows):
+            self.rows[at] = with_checkpoint(self.rows[at], event)
 
     def cut(self, number: int) -> None:
         """Ends the history at a number."""
@@ -179,6 +189,10 @@ class History:
             self._trials[event.trial_id] = TrialHistory(record.position)
         elif isinstance(event, CheckpointDropped):
             self._of(event.trial_id, record).dropped.append(event.index)
+        elif isinstance(event, CheckpointLost):
+            self._of(event.trial_id, record).lost.append((event.index, event.problem))
+        elif isinstance(event, CheckpointCommitted):
+            self._of(event.trial_id, record).save(event)
 
     def trial(self, trial_id: str) -> TrialHistory:
         """The history of one trial; a `KeyError` where no record names it."""
@@ -233,6 +247,13 @@ class History:
         attempt.well = event.failure is None or state.trial(event.trial_id).state == TERMINATED
         if event.outcome == "completed":
             history.cut(state.trial(event.trial_id).number)
+
+
+def with_checkpoint(row: ResultReported, event: CheckpointCommitted) -> ResultReported:
+    """The row as if the checkpoint had come with it."""
+    if row.saved is not None or row.pending is not None:
+        return row
+    return msgspec.structs.replace(row, saved=event.saved)
 
 
 def shown(

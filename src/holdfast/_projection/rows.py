@@ -15,13 +15,14 @@ from holdfast._core.ids import checkpoint_name
 
 __all__ = ["AUTO_KEYS", "Origin", "Place", "full_row", "own_metrics"]
 
-# What `full_row` fills in where the user gave nothing; representations hide these keys.
+# What `full_row`, or the worker that counts timesteps and episodes, fills in; representations hide these keys.
 AUTO_KEYS = frozenset(
     {
         "checkpoint_dir_name",
         "config",
         "date",
         "done",
+        "episodes_total",
         "experiment_id",
         "experiment_tag",
         "hostname",
@@ -32,6 +33,8 @@ AUTO_KEYS = frozenset(
         "time_this_iter_s",
         "time_total_s",
         "timestamp",
+        "timesteps_since_restore",
+        "timesteps_total",
         "training_iteration",
         "trial_id",
     }
@@ -106,7 +109,7 @@ def full_row(
         A new dictionary: the user's keys first, then those of `AUTO_KEYS`.
     """
     second = int(row.timestamp)
-    saved = row.saved
+    saved = row.saved or row.pending
     full = {
         **metrics,
         "timestamp": second,

@@ -16,15 +16,16 @@ from holdfast import _journal
 from holdfast._core.events import EpochEnded, EpochStarted, Record
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.ids import checkpoint_name
-from holdfast._core.policy import Policy
-from holdfast._core.trial import FINAL, PAUSING, RUNNING, STATES, STOPPING, TrialState
+from holdfast._core.trial import PAUSING, RUNNING, STATES, STOPPING, TrialState
 from holdfast._projection.best import best_trial
+from holdfast._projection.disk import checkpoints, disk_use, pending
+from holdfast._projection.failures import how
 from holdfast._projection.history import Attempt, History, shown
 from holdfast._projection.rows import own_metrics
 from holdfast.storage.base import Storage
 from holdfast.values import decode, plain
 
-__all__ = ["Epoch", "Told", "checkpoints", "counts", "status"]
+__all__ = ["Epoch", "Told", "counts", "status"]
 
 
 class Epoch(msgspec.Struct, gc=False):
@@ -108,12 +109,14 @@ class Told:
             "seed": created.seed,
             "state": state.ended or "open",
             "stopping": state.stopping,
+            "held": state.held,
             "records": state.position + 1,
             "seconds": state.time,
             "last_change": state.wall,
             "samples": policy.num_samples,
             "trials": counts(state),
             "failures": sum(it.failure is not None for name in state.trials for it in self.history.trial(name).attempts.values()),
+            "checkpoints": disk_use(state),
             "best": self.best(metric or policy.metric, mode or policy.mode),
             "versions": state.epoch.versions if state.epoch else created.versions,
             "epochs": [msgspec.to_builtins(epoch) for epoch in self.epochs],
@@ -144,8 +147,9 @@ class Told:
                     "status": status(trial),
                     "rows": len(told.rows),
                     "attempts": len(told.attempts),
-                    "failures": trial.failures,
+                    "failures": trial.failures + sum(trial.spent.values()),
                     "stopped_by": trial.stopped_by,
+                    "held": trial.held,
                     "checkpoints": len(trial.kept),
                     "parameters": plain(decode(trial.evaluated)),
                     "metrics": plain(own_metrics(next(iter(self._last(trial)), {}))),
@@ -164,11 +168,16 @@ class Told:
             "status": status(trial),
             "branch": trial.branch,
             "stopped_by": trial.stopped_by,
+            "held": trial.held,
+            "failures": trial.failures,
+            "spent": dict(trial.spent),
             "config": plain(decode(trial.config)),
             "attempts": [_attempt(it) for it in told.attempts.values()],
             "rows": [plain(row) for row in self._rows(trial)],
             "checkpoints": checkpoints(trial, self.state.policy),
+            "pending": pending(trial),
             "dropped": [checkpoint_name(index) for index in told.dropped],
+            "lost": [{"name": checkpoint_name(index), "problem": problem} for index, problem in told.lost],
         }
         if superseded:
             experiment_id = self._experiment_id()
@@ -212,40 +221,13 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     if failure is not None:
         told["failure"] = {
             "kind": failure.kind,
+            "how": how(failure, attempt.host),
             "message": failure.message,
             "exit_code": failure.exit_code,
             "signal": failure.signal,
+            "host": attempt.host,
+            "peak_memory": failure.peak_memory,
             "traceback": failure.traceback,
             "log_tail": failure.log_tail,
         }
     return told
-
-
-def checkpoints(trial: TrialState, policy: Policy) -> list[dict[str, Any]]:
-    """The checkpoints that are kept, oldest first, each with why."""
-    lines = []
-    count = policy.num_to_keep
-    for at, kept in enumerate(trial.kept):
-        newest = at == len(trial.kept) - 1
-        if newest and trial.state not in FINAL:
-            why = "the trial resumes from it"
-        elif not count:
-            why = "all are kept"
-        elif newest:
-            why = "the newest"
-        elif policy.score_attribute:
-            why = f"among the best {count} by {policy.score_order} {policy.score_attribute}"
-        else:
-            why = f"among the newest {count}"
-        saved = kept.saved
-        lines.append(
-            {
-                "name": checkpoint_name(saved.index),
-                "row": kept.number,
-                "score": kept.score,
-                "files": saved.files,
-                "bytes": saved.size,
-                "why": why,
-            }
-        )
-    return lines

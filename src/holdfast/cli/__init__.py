@@ -1,4 +1,6 @@
-"""The `holdfast` command: `ls`, `show`, `verify` look and change nothing; `repair` mends.
+"""The `holdfast` command: `ls`, `show`, `logs`, `verify` look and change nothing; `repair` mends.
+
+`stop`, `pause` and `resume` ask the experiment's driver, which does it and puts it on record.
 
 Exit codes: 0 all is well, 1 damage was found, 2 the command cannot be carried out as given.
 """

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from holdfast import _journal
 from holdfast._core.experiment import ExperimentState
-from holdfast._core.ids import checkpoint_name
+from holdfast._core.ids import checkpoint_name, pending_name
 from holdfast._core.trial import Kept, TrialState
 from holdfast._journal import Problem
 from holdfast._projection.history import load_state
@@ -60,6 +60,13 @@ def _checkpoints(storage: Storage, state: ExperimentState) -> Iterator[Problem]:
             problem = verify(os.path.join(storage.root, trial.dirname, checkpoint_name(kept.saved.index)), kept.saved)
             if problem:
                 found.append((trial, kept, problem))
+        for kept in trial.pending:
+            folder = os.path.join(storage.root, trial.dirname)
+            problems = [
+                verify(os.path.join(folder, name(kept.saved.index)), kept.saved) for name in (pending_name, checkpoint_name)
+            ]
+            if all(problems):
+                found.append((trial, kept, f"pending, and neither staged nor complete: {problems[0]}"))
     if not found:
         return
     # A live driver may have given a checkpoint up since the journal was read: what it no longer names is no damage.
@@ -77,4 +84,4 @@ def _checkpoints(storage: Storage, state: ExperimentState) -> Iterator[Problem]:
 
 def _still_kept(state: ExperimentState, trial: TrialState, kept: Kept) -> bool:
     now = state.trials.get(trial.trial_id)
-    return now is not None and now.dirname == trial.dirname and kept in now.kept
+    return now is not None and now.dirname == trial.dirname and (kept in now.kept or kept in now.pending)

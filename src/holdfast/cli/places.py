@@ -43,7 +43,7 @@ def experiments_under(directory: str, depth: int = _DEPTH) -> Iterator[LocalStor
 
 
 def trial_meant(state: ExperimentState, wanted: str) -> TrialState:
-    """The trial of that id, number, directory or name; a usage error where there is none."""
+    """The trial of that id, number, directory, name or beginning of an id; a usage error unless there is exactly one."""
     if wanted in state.trials:
         return state.trials[wanted]
     if wanted.isdigit() and int(wanted) < len(state.by_index):
@@ -52,6 +52,13 @@ def trial_meant(state: ExperimentState, wanted: str) -> TrialState:
     for trial in state.trials.values():
         if name in (trial.dirname, trial.name):
             return trial
+    begun = [trial for trial in state.trials.values() if wanted and trial.trial_id.startswith(wanted)]
+    if len(begun) == 1:
+        return begun[0]
+    if begun:
+        few = ", ".join(trial.trial_id for trial in begun[:5])
+        more = ", ..." if begun[5:] else ""
+        raise click.UsageError(f"{wanted!r} begins the ids of {len(begun)} trials ({few}{more}): give more of it.")
     raise click.UsageError(f"There is no trial {wanted!r}: give an id, or a number from 0 to {len(state.trials) - 1}.")
 
 

@@ -21,8 +21,11 @@ def show_experiment(told: dict[str, Any], trials: list[dict[str, Any]]) -> None:
     echo(f"  time      {told['seconds']:.1f} s in charge, last change {when(told['last_change'])} ({ago(told['last_change'])})")
     echo(f"  job       {told['trainable']}, seed {told['seed']}, {told['records']} records, id {told['experiment_id']}")
     echo(f"  versions  {pairs(told['versions'])}")
+    _show_disk(told["checkpoints"])
     if told["stopping"]:
         echo(f"  stopping  by {told['stopping']}")
+    if told["held"]:
+        echo("  paused    by request; `holdfast resume` lets it go on")
     best = told["best"]
     if best is not None:
         echo(f"  best      {best['trial_id']}  {best['metric']}={best['value']:.6g} ({best['mode']})  {pairs(best['config'])}")
@@ -40,6 +43,19 @@ def show_experiment(told: dict[str, Any], trials: list[dict[str, Any]]) -> None:
         echo(columns(heads, [_trial_line(trial) for trial in trials], "  "))
 
 
+def _show_disk(told: dict[str, Any]) -> None:
+    if not told["kept"] and not told["pending"]:
+        return
+    text = f"{told['kept']} kept, {size(told['bytes'])}"
+    if told["max_total_bytes"]:
+        text += f" (max_total_bytes: {size(told['max_total_bytes'])})"
+    if told["pending"]:
+        text += f"; {told['pending']} pending, {size(told['pending_bytes'])}: staged, not durable yet"
+    echo(f"  saved     {text}")
+    if told["exceeded_by"]:
+        echo(f"            max_total_bytes is exceeded by {size(told['exceeded_by'])}: {told['exceeded_because']}")
+
+
 def _driver(epoch: dict[str, Any], told: dict[str, Any]) -> tuple[object, ...]:
     newest = epoch["number"] == told["epochs"][-1]["number"]
     ended = epoch["reason"] or (told["state"] if newest else "killed")
@@ -49,15 +65,20 @@ def _driver(epoch: dict[str, Any], told: dict[str, Any]) -> tuple[object, ...]:
 
 def _trial_line(trial: dict[str, Any]) -> tuple[object, ...]:
     counted = (trial["rows"], trial["attempts"], trial["failures"], trial["checkpoints"])
-    return trial["trial_id"], trial["status"], *counted, pairs(trial["parameters"]), pairs(trial["metrics"], 4)
+    status = trial["status"] + (" (held)" if trial["held"] else "")
+    return trial["trial_id"], status, *counted, pairs(trial["parameters"]), pairs(trial["metrics"], 4)
 
 
 def show_trial(told: dict[str, Any]) -> None:
     """Prints a trial."""
     stopped = f", stopped by {told['stopped_by']}" if told["stopped_by"] else ""
     branch = f", branch {told['branch']}" if told["branch"] else ""
-    echo(f"{told['trial_id']}  {told['status']}{stopped}{branch}  {told['directory']}")
+    held = ", paused by request" if told["held"] else ""
+    echo(f"{told['trial_id']}  {told['status']}{stopped}{held}{branch}  {told['directory']}")
     echo(f"  config    {pairs(told['config'], 100)}")
+    if told["failures"] or told["spent"]:
+        spent = {"max_failures": told["failures"], **told["spent"]}
+        echo(f"  failures  {pairs({budget: count for budget, count in spent.items() if count}, 10)}")
     echo("\nattempts")
     heads = ("attempt", "began", "ended", "outcome", "rows", "where")
     echo(columns(heads, [_attempt_line(attempt) for attempt in told["attempts"]], "  "))
@@ -85,6 +106,10 @@ def show_trial(told: dict[str, Any]) -> None:
             for kept in told["checkpoints"]
         ]
         echo(columns(("name", "row", "files", "size", "score", "kept because"), lines, "  "))
+    for kept in told["pending"]:
+        echo(f"  pending: {kept['name']} of row {kept['row']}, {size(kept['bytes'])}: staged, not durable yet")
+    for lost in told["lost"]:
+        echo(f"  lost: {lost['name']}, which was pending: {lost['problem']}")
     if told["dropped"]:
         echo(f"  given up: {', '.join(told['dropped'])}")
     if "superseded" in told:
@@ -102,12 +127,7 @@ def _attempt_line(attempt: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _show_failure(number: int, failure: dict[str, Any]) -> None:
-    died = ""
-    if failure["exit_code"] is not None:
-        died = f", exit code {failure['exit_code']}"
-    if failure["signal"] is not None:
-        died += f", signal {failure['signal']}"
-    echo(f"\nattempt {number} failed ({failure['kind']}{died}): {failure['message']}")
+    echo(f"\nattempt {number} failed ({failure['how']}): {failure['message']}")
     for part in (failure["traceback"], failure["log_tail"]):
         if part:
             echo("\n".join(f"    {line}" for line in part.rstrip().splitlines()))

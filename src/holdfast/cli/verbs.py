@@ -1,4 +1,4 @@
-"""The verbs of the command line. Looking is harmless: `ls`, `show` and `verify` never write, lock or unpickle."""
+"""The verbs of the command line. Looking is harmless: `ls`, `show`, `logs` and `verify` never write, lock or unpickle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import holdfast as package
 from holdfast import settings
 from holdfast._projection.best import MODES
 from holdfast._projection.table import Told
+from holdfast.cli.asking import COMMANDS
 from holdfast.cli.checking import all_problems
+from holdfast.cli.logs import logs
 from holdfast.cli.places import driver_state, experiment_at, experiments_under, trial_meant
 from holdfast.cli.showing import show_experiment, show_trial
 from holdfast.cli.text import ago, columns, echo, echo_json
@@ -28,7 +30,11 @@ _mode = click.option("--mode", default="", type=click.Choice(["", *MODES]), help
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package.__version__, prog_name="holdfast")
 def holdfast() -> None:
-    """Look at experiments, check them, mend them."""
+    """Look at experiments, ask something of them, check them, mend them."""
+
+
+for command in (logs, *COMMANDS):
+    holdfast.add_command(command)
 
 
 @holdfast.command("ls")

@@ -20,6 +20,7 @@ from holdfast._core.events import (
     TrialSuggested,
     Woke,
 )
+from holdfast._projection.disk import excess
 from holdfast.console.lines import line_for
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Console:
 
     def __init__(self, out: TextIO) -> None:
         self._out: TextIO | None = out
+        self._warned = False
 
     def hear(self, record: Record, state: ExperimentState) -> None:
         """Takes in a record that `state` has just folded."""
@@ -47,6 +49,19 @@ class Console:
         """Draws for the last time, then shows the message, such as how to restore. May be called twice."""
         if message:
             self._write(message)
+
+    def _warn(self, state: ExperimentState | None) -> None:
+        """Says once that the checkpoints which are needed take more than they may."""
+        if self._warned or state is None or not (why := excess(state)):
+            return
+        self._warned = True
+        self._line(
+            f"[{state.time:9.1f}s] checkpoints take {state.kept_bytes} bytes, max_total_bytes is "
+            f"{state.policy.max_total_bytes}: {why}"
+        )
+
+    def _line(self, text: str) -> None:
+        self._write(text)
 
     def _write(self, text: str) -> None:
         if self._out is None:
@@ -65,8 +80,13 @@ class PlainConsole(Console):
         super().__init__(out)
         self._verbose = verbose
         self._metric = metric
+        self._state: ExperimentState | None = None
+
+    def tick(self, now: float) -> None:
+        self._warn(self._state)
 
     def hear(self, record: Record, state: ExperimentState) -> None:
+        self._state = state
         event = record.event
         if self._verbose < 3 and isinstance(event, (ResultReported, DecisionMade)):
             return
@@ -119,6 +139,10 @@ class LiveConsole(Console):
         self._all_changed = False
         self._changed.clear()
         self._opened().draw(state, changed)
+        self._warn(state)
+
+    def _line(self, text: str) -> None:
+        self._opened().above(text)
 
     def _opened(self) -> LiveTable:
         if self._table is None:

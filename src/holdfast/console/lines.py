@@ -9,11 +9,13 @@ from holdfast._core.events import (
     AttemptLost,
     AttemptStarted,
     CheckpointDropped,
+    CheckpointLost,
     DecisionMade,
     EpochEnded,
     EpochStarted,
     InexactFound,
     Record,
+    RequestReceived,
     ResultReported,
     TailCut,
     TrialSuggested,
@@ -35,8 +37,12 @@ def line_for(record: Record, state: ExperimentState, verbose: int, metric: str) 
     text = ""
     if isinstance(event, (EpochStarted, EpochEnded, TailCut, InexactFound)):
         text = _of_the_whole(event)
+    elif isinstance(event, RequestReceived):
+        text = f"{event.verb} was asked for{f': trial {event.trial_id}' if event.trial_id else ''}"
     elif isinstance(event, AttemptEnded):
         text = _ended(event, state.trial(event.trial_id), metric)
+    elif isinstance(event, CheckpointLost):
+        text = f"trial {event.trial_id} lost {checkpoint_name(event.index)}, which was pending: {event.problem}"
     elif isinstance(event, DecisionMade) and event.action != "CONTINUE" and verbose >= 3:
         text = f"trial {event.trial_id} {event.action.lower()} at row {event.number} by {event.by}"
     elif isinstance(event, ResultReported) and verbose >= 3:

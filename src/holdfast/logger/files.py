@@ -21,6 +21,7 @@ from holdfast._core.events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
+    CheckpointCommitted,
     DecisionMade,
     Record,
     ResultReported,
@@ -92,6 +93,9 @@ class TrialFiles:
             trial = self._of(now)
             trial.over = False
             trial.place = Place(now.trial_id, now.tag, event.host, event.ip, event.pid)
+        elif isinstance(event, CheckpointCommitted) and event.trial_id in self._trials:
+            self._busy[event.trial_id] = trial = self._trials[event.trial_id]
+            trial.saved(event)
         elif isinstance(event, AttemptEnded) or (isinstance(event, AttemptLost) and event.trial_id in self._trials):
             now = state.trial(event.trial_id)
             self._of(now).ended(event, record.wall, now)

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from holdfast._core.events import AttemptEnded, AttemptLost, DecisionMade, Failure, ResultReported
+from holdfast._core.events import AttemptEnded, AttemptLost, CheckpointCommitted, DecisionMade, Failure, ResultReported
 from holdfast._core.trial import FINAL, TERMINATED, TrialState
-from holdfast._projection.history import TrialHistory, shown
+from holdfast._projection.failures import how, revived
+from holdfast._projection.history import TrialHistory, shown, with_checkpoint
 from holdfast._projection.rows import Place
-from holdfast.errors import TrialFailed
 from holdfast.logger.lines import json_object
 from holdfast.logger.rowfile import Row, RowFile, replace, same, sweep
 from holdfast.values import Opaque, decode
@@ -47,6 +47,7 @@ class OneTrial:
         "_failures",
         "_files",
         "_mark",
+        "_newest",
         "_overlay",
         "_queue",
         "_undecided",
@@ -75,9 +76,10 @@ class OneTrial:
         self._files: list[RowFile] = []
         self._changes: dict[int, bytes] = {}
         self._undecided: ResultReported | None = None
+        self._newest: ResultReported | None = None
         self._queue: list[tuple[ResultReported, Place] | int] = []  # a number: cut behind it
         self._overlay: dict[int, Row] = {}
-        self._failures: list[tuple[int, Failure, float]] = []
+        self._failures: list[tuple[int, Failure, float, str]] = []
         self._well = False
 
     def write_rows_to(self, file: RowFile) -> None:
@@ -86,6 +88,8 @@ class OneTrial:
     # What was heard.
 
     def reported(self, row: ResultReported) -> None:
+        self._settle()  # a checkpoint was asked for, and none has come
+        self._newest = row
         if row.number > self._mark:
             self._undecided = row  # what callbacks change in it comes with the decision
         else:
@@ -95,7 +99,15 @@ class OneTrial:
         self._mark = decision.number
         if decision.changes:
             self._changes[decision.number] = decision.changes
-        self._settle()
+        if not decision.save:  # else its checkpoint is to come
+            self._settle()
+
+    def saved(self, event: CheckpointCommitted) -> None:
+        """A checkpoint became durable after its row; a row that came without one shall name it."""
+        row = self._newest
+        if row is not None and row.number == event.number and row.saved is None and row.pending is None:
+            self._undecided = None
+            self._queue.append((with_checkpoint(row, event), self.place))
 
     def ended(self, event: AttemptEnded | AttemptLost, wall: float, trial: TrialState) -> None:
         self._settle()
@@ -107,7 +119,7 @@ class OneTrial:
         if event.outcome == "completed":
             self._queue.append(trial.number)
         if event.failure is not None:
-            self._failures.append((event.attempt, event.failure, wall))
+            self._failures.append((event.attempt, event.failure, wall, self.place.host))
         self._well = event.failure is None or trial.state == TERMINATED
 
     def _settle(self) -> None:
@@ -158,7 +170,7 @@ class OneTrial:
         self._changes = dict(told.changes)
         self._mark = trial.mark
         ended = [it for it in told.attempts.values() if it.branch == trial.branch and it.outcome not in ("running", "lost")]
-        self._failures = [(it.number, it.failure, it.ended) for it in ended if it.failure is not None]
+        self._failures = [(it.number, it.failure, it.ended, it.host) for it in ended if it.failure is not None]
         self._well = bool(ended) and ended[-1].well
         self._write_failures(anew=True)
 
@@ -191,7 +203,7 @@ class OneTrial:
             else:
                 _append(text, told)
             newest = self._failures[-1][1]
-            os.close(replace(pickled, newest.exception or pickle.dumps(TrialFailed(newest.message))))
+            os.close(replace(pickled, newest.exception or pickle.dumps(revived(newest))))
             self._failures = []
         if self._well:
             with contextlib.suppress(FileNotFoundError):
@@ -215,9 +227,13 @@ def write_params(directory: str, config: dict[str, Any]) -> None:
             os.close(replace(path, data))
 
 
-def _failure_text(attempt: int, failure: Failure, wall: float) -> str:
+def _failure_text(attempt: int, failure: Failure, wall: float, host: str) -> str:
     when = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(wall))
-    return f"Failure of attempt {attempt} (occurred at {when})\n{(failure.traceback or failure.message).rstrip()}\n\n"
+    text = f"Failure of attempt {attempt} (occurred at {when}): {how(failure, host)}\n"
+    text += f"{(failure.traceback or failure.message).rstrip()}\n"
+    if failure.log_tail:
+        text += "The end of what it printed:\n" + "".join(f"    {line}\n" for line in failure.log_tail.splitlines())
+    return text + "\n"
 
 
 def _holds(value: object, kind: type) -> bool:

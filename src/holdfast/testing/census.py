@@ -1,4 +1,4 @@
-"""A census of what an experiment has on a machine: its processes, shared memory, temporary files, and files as they are.
+"""A census of what an experiment has on a machine: its processes, memory, temporary files, and files as they are.
 
     before = Census.take(token, tempfile.gettempdir())
     ...
@@ -13,10 +13,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-__all__ = ["Census", "fingerprint", "processes_of"]
+__all__ = ["Census", "fingerprint", "memory_files", "processes_of"]
 
+_MEMORY_FILE = "/memfd:holdfast"
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - looked at, never written
 
 
@@ -27,10 +29,13 @@ class Census:
     Attributes:
         processes: Pid → command line, of the living processes that carry the token.
         files: Paths below the places that were looked at, shared memory included.
+        memory: In-memory files (what `put` keeps, an engine's job) that those processes or this one have open or mapped, by
+            inode, with the pids.
     """
 
     processes: dict[int, str]
     files: frozenset[str]
+    memory: dict[int, list[int]] = field(default_factory=dict)
 
     @classmethod
     def take(cls, token: str, *places: str) -> Census:
@@ -41,12 +46,14 @@ class Census:
             places: Directories for temporary files; only what stands directly in them is counted.
         """
         names = [os.path.join(place, name) for place in (_SHARED_MEMORY, *places) for name in _listed(place)]
-        return cls(processes_of(token), frozenset(names))
+        processes = processes_of(token)
+        return cls(processes, frozenset(names), memory_files({*processes, os.getpid()}))
 
     def since(self, before: Census) -> list[str]:
         """What is here now and was not then, one line each."""
         processes = [f"process {pid}: {command}" for pid, command in self.processes.items() if pid not in before.processes]
-        return processes + sorted(self.files - before.files)
+        memory = [f"in-memory file {inode} held by {pids}" for inode, pids in self.memory.items() if inode not in before.memory]
+        return processes + sorted(self.files - before.files) + memory
 
 
 def processes_of(token: str) -> dict[int, str]:
@@ -70,6 +77,24 @@ def processes_of(token: str) -> dict[int, str]:
                 if environment.startswith(wanted) or b"\0" + wanted in environment:
                     with open(f"/proc/{name}/cmdline", "rb") as file:
                         found[int(name)] = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+    return found
+
+
+def memory_files(pids: Iterable[int]) -> dict[int, list[int]]:
+    """The in-memory files of holdfast that some of these processes have open or mapped: by inode, which ones."""
+    found: dict[int, list[int]] = {}
+    for pid in pids:
+        inodes: set[int] = set()
+        with contextlib.suppress(OSError):  # it ended meanwhile, or belongs to somebody else
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                path = f"/proc/{pid}/fd/{name}"
+                with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                    if os.readlink(path).startswith(_MEMORY_FILE):
+                        inodes.add(os.stat(path).st_ino)
+            with open(f"/proc/{pid}/maps", errors="replace") as file:
+                inodes.update(int(line.split()[4]) for line in file if _MEMORY_FILE in line)
+        for inode in inodes:
+            found.setdefault(inode, []).append(pid)
     return found
 
 

@@ -4,171 +4,59 @@
         def make_engine(self):
             return MyEngine()
 
-Each test runs real code on the engine and looks at nothing but the observations that `poll` returns, the files in the
-experiment's directory, and whether processes live. An engine that runs attempts in the driver's own process cannot pass: it
-has no processes to kill.
+Each test runs stories (see `engine_stage`) on the engine and looks at nothing but the observations that `poll` returns
+and the files in the experiment's directory. `make_trainable` says how a story is written for the engine: by default as a
+function trainable. What an engine shows beyond this has a suite of its own: `ProcessSuite` (`process_suite`) for
+engines that run attempts in processes.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import pytest
 
-from holdfast import values
-from holdfast._core.commands import StartAttempt
-from holdfast._core.events import AttemptEnded, AttemptStarted, CheckpointBroken, ResultReported, Saved
-from holdfast.checkpoint import Checkpoint
-from holdfast.engines.base import Engine, Job, Observation
-from holdfast.session import get_checkpoint, get_context, report
+from holdfast._core.commands import CommitCheckpoint
+from holdfast._core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    CheckpointBroken,
+    CheckpointCommitted,
+    CheckpointLost,
+    ResultReported,
+    Saved,
+)
+from holdfast._core.ids import checkpoint_name
+from holdfast.engines.base import Engine
+from holdfast.testing.engine_stage import Stage, alive, as_function, make_job, make_order
 
-__all__ = ["EngineSuite", "Stage", "alive", "make_job", "make_order"]
+__all__ = ["EngineSuite", "EngineTests", "OpenStage", "Stage", "alive", "make_job", "make_order"]
 
-_PATIENCE_S = 30.0
-
-
-def make_job(experiment_dir: Path, trainable: Callable[..., Any], **changes: Any) -> Job:
-    """A job that runs `trainable`, with the given fields changed."""
-    fields: dict[str, Any] = {
-        "experiment_dir": str(experiment_dir),
-        "experiment_name": experiment_dir.name,
-        "trainable": cloudpickle.dumps(trainable),
-        "seed": 7,
-        "token": f"{experiment_dir.name}-{os.getpid()}.1",
-        "environment": dict(os.environ),
-        "sys_path": [os.path.abspath(path) for path in sys.path],
-        "working_dir": os.getcwd(),
-    }
-    return Job(**{**fields, **changes})
+OpenStage = Callable[..., Stage]
+"""Opens an engine for a trainable, the job changed as named; the engine is closed after the test."""
 
 
-def make_order(index: int = 0, config: dict[str, Any] | None = None, **changes: Any) -> StartAttempt:
-    """The order to run the trial with number `index` from scratch, with the given fields changed."""
-    fields: dict[str, Any] = {
-        "order": f"1.{index}.0",
-        "trial_id": f"abcde_{index:05d}",
-        "attempt": 1,
-        "index": index,
-        "config": values.encode(config or {}),
-        "name": f"trial_{index}",
-        "dirname": f"trial_{index}",
-        "tag": str(index),
-        "resume": None,
-        "number": 0,
-        "iteration": 0,
-        "time_total_s": 0.0,
-        "grant": 0,
-        "resources": {"cpu": 1.0},
-    }
-    return StartAttempt(**{**fields, **changes})
-
-
-def alive(pid: int) -> bool:
-    """Whether a process lives (one that is dead but not reaped does not)."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-class Stage:
-    """An open engine, and all that it has said so far.
-
-    Attributes:
-        seen: Every observation, in order.
-        answers: What a row's answer is, by (trial number, row number); CONTINUE where nothing is said. None: no answer.
-    """
-
-    def __init__(self, engine: Engine, job: Job) -> None:
-        self.engine = engine
-        self.job = job
-        self.seen: list[Observation] = []
-        self.answers: dict[tuple[int, int], str | None] = {}
-        engine.open(job)
-
-    def until(self, condition: Callable[[], object], within_s: float = _PATIENCE_S) -> None:
-        """Polls, and answers rows, until the condition holds; fails the test when it does not within the time."""
-        deadline = time.monotonic() + within_s
-        while not condition():
-            if time.monotonic() > deadline:
-                pytest.fail(f"not within {within_s} s; seen: {self.seen}")
-            for observed in self.engine.poll(0.05):
-                self.seen.append(observed)
-                if isinstance(observed, ResultReported):
-                    action = self.answers.get((int(observed.trial_id[-5:]), observed.number), "CONTINUE")
-                    if action is not None:
-                        self.engine.reply(observed.trial_id, observed.attempt, observed.number, action)
-
-    def run(self, *orders: StartAttempt) -> list[AttemptEnded]:
-        """Starts the attempts and waits for all to end; returns their ends in the order given."""
-        for order in orders:
-            self.engine.start(order)
-        self.until(lambda: all(self.end_of(order) for order in orders))
-        ends = [self.end_of(order) for order in orders]
-        return [end for end in ends if end is not None]
-
-    def end_of(self, order: StartAttempt) -> AttemptEnded | None:
-        """How an attempt ended; None while it runs."""
-        ends = [seen for seen in self.seen if isinstance(seen, AttemptEnded) and _is_of(seen, order)]
-        assert len(ends) <= 1, f"an attempt ends once: {ends}"
-        return ends[0] if ends else None
-
-    def rows_of(self, order: StartAttempt) -> list[ResultReported]:
-        """The rows of an attempt, in order."""
-        return [seen for seen in self.seen if isinstance(seen, ResultReported) and _is_of(seen, order)]
-
-    def metrics_of(self, order: StartAttempt) -> list[Any]:
-        """What an attempt reported, decoded."""
-        return [values.decode(row.metrics) for row in self.rows_of(order)]
-
-    def dir_of(self, order: StartAttempt) -> str:
-        """The trial's directory."""
-        return os.path.join(self.job.experiment_dir, order.dirname)
-
-    def pid_of(self, order: StartAttempt) -> int:
-        """The process of an attempt."""
-        return next(seen.pid for seen in self.seen if isinstance(seen, AttemptStarted) and _is_of(seen, order))
-
-
-def _is_of(observed: Observation, order: StartAttempt) -> bool:
-    return observed.trial_id == order.trial_id and observed.attempt == order.attempt
-
-
-def _count_up(config: dict[str, Any]) -> None:
-    for step in range(config.get("steps", 3)):
-        report({"step": step})
-
-
-def _save_each_step(config: dict[str, Any]) -> None:
-    begun = get_checkpoint()
-    start = 0 if begun is None else int(Path(begun.path, "step").read_text())
-    for step in range(start, config["steps"]):
-        folder = Path("work")
-        folder.mkdir(exist_ok=True)
-        (folder / "step").write_text(str(step + 1))
-        report({"step": step}, checkpoint=Checkpoint.from_directory(folder))
-
-
-class EngineSuite:
-    """What every engine that runs attempts in processes does. Override `make_engine`."""
+class EngineTests:
+    """What all suites of the engine port share: how the engine and its trainables are made."""
 
     def make_engine(self) -> Engine:
         """A new engine that is not open."""
         raise NotImplementedError
 
+    def make_trainable(self, story: Callable[..., Generator[Any, None, None]]) -> Any:
+        """A story as something that the engine runs."""
+        return as_function(story)
+
     @pytest.fixture
-    def open_stage(self, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
-        """Opens an engine for a trainable; it is closed after the test."""
+    def open_stage(self, tmp_path: Path) -> Iterator[OpenStage]:
+        """See `OpenStage`."""
         stages: list[Stage] = []
 
-        def opened(trainable: Callable[..., Any], **changes: Any) -> Stage:
+        def opened(trainable: Any, **changes: Any) -> Stage:
             stages.append(Stage(self.make_engine(), make_job(tmp_path, trainable, **changes)))
             return stages[-1]
 
@@ -176,11 +64,37 @@ class EngineSuite:
         for stage in stages:
             stage.engine.close()
 
+    @pytest.fixture
+    def tell(self, open_stage: OpenStage) -> OpenStage:
+        """As `open_stage`, for a story."""
+        return lambda story, **changes: open_stage(self.make_trainable(story), **changes)
+
+
+def count_up(config: dict[str, Any]) -> Generator[Any, None, None]:
+    """Three rows, or as many as the config says."""
+    for step in range(config.get("steps", 3)):
+        yield {"step": step}
+
+
+def invert(config: dict[str, Any]) -> Generator[Any, None, None]:
+    """One row, that is 1 / x."""
+    yield {"inverse": 1 / config["x"]}
+
+
+def save_each_step(config: dict[str, Any], state: Any) -> Generator[Any, None, None]:
+    """Rows up to `steps`, each with a checkpoint of how many there were."""
+    for step in range(state or 0, config["steps"]):
+        yield {"step": step}, step + 1
+
+
+class EngineSuite(EngineTests):
+    """What every engine does. Override `make_engine`, and `make_trainable` where a trainable is no function."""
+
     def test_resources_name_cpus_before_it_is_open(self) -> None:
         assert self.make_engine().resources()["cpu"] > 0
 
-    def test_an_attempt_starts_reports_and_completes_in_that_order(self, open_stage: Callable[..., Stage]) -> None:
-        stage, order = open_stage(_count_up), make_order(config={"steps": 3})
+    def test_an_attempt_starts_reports_and_completes_in_that_order(self, tell: OpenStage) -> None:
+        stage, order = tell(count_up), make_order(config={"steps": 3})
         (end,) = stage.run(order)
         kinds = [type(seen) for seen in stage.seen]
         assert kinds == [AttemptStarted, ResultReported, ResultReported, ResultReported, AttemptEnded]
@@ -192,78 +106,97 @@ class EngineSuite:
         assert (started.order, started.trial_id, started.attempt) == (order.order, order.trial_id, 1)
         assert not alive(started.pid) or started.pid == os.getpid()
 
-    def test_a_report_waits_for_its_reply(self, open_stage: Callable[..., Stage]) -> None:
-        stage, order = open_stage(_count_up), make_order(config={"steps": 2})
-        stage.answers[0, 1] = None
-        stage.engine.start(order)
-        stage.until(lambda: stage.rows_of(order))
-        assert stage.engine.poll(0.1) == []
-        stage.engine.reply(order.trial_id, 1, 1, "CONTINUE")
-        stage.until(lambda: stage.end_of(order))
+    def test_attempts_run_with_their_own_configs(self, tell: OpenStage) -> None:
+        stage = tell(invert)
+        orders = [make_order(index, {"x": 2.0**index}) for index in range(3)]
+        assert [end.outcome for end in stage.run(*orders)] == ["completed"] * 3
+        assert [stage.metrics_of(order) for order in orders] == [[{"inverse": 1.0}], [{"inverse": 0.5}], [{"inverse": 0.25}]]
+
+    def test_a_report_waits_for_its_reply(self, tell: OpenStage) -> None:
+        stage, order = tell(count_up), make_order(config={"steps": 2})
+        seen_meanwhile = []
+
+        def answer_late(row: ResultReported) -> None:
+            seen_meanwhile.extend(stage.engine.poll(0.1))
+            stage.engine.reply(row.trial_id, row.attempt, row.number, "CONTINUE")
+
+        stage.answers[0, 1] = answer_late
+        stage.run(order)
+        assert seen_meanwhile == []
+        assert len(stage.rows_of(order)) == 2
+
+    def test_a_reply_to_another_row_or_attempt_lets_no_report_return(self, tell: OpenStage) -> None:
+        stage, order = tell(count_up), make_order(config={"steps": 2}, attempt=4)
+        seen_meanwhile = []
+
+        def answer_others_first(row: ResultReported) -> None:
+            stage.engine.reply("abcde_00009", row.attempt, row.number, "CONTINUE")
+            stage.engine.reply(row.trial_id, row.attempt - 1, row.number, "STOP")
+            seen_meanwhile.extend(stage.engine.poll(0.1))
+            stage.engine.reply(row.trial_id, row.attempt, row.number, "CONTINUE")
+
+        stage.answers[0, 1] = answer_others_first
+        (end,) = stage.run(order)
+        assert (seen_meanwhile, end.outcome) == ([], "completed")
         assert len(stage.rows_of(order)) == 2
 
     @pytest.mark.parametrize("action", ["STOP", "PAUSE"])
-    def test_stop_and_pause_unwind_with_finally(self, open_stage: Callable[..., Stage], action: str) -> None:
-        def trainable(_: dict[str, Any]) -> None:
+    def test_stop_and_pause_unwind_with_finally(self, tell: OpenStage, tmp_path: Path, action: str) -> None:
+        unwound = str(tmp_path / "unwound")
+
+        def story(_: dict[str, Any]) -> Generator[Any, None, None]:
             try:
                 while True:
-                    try:
-                        report({"a": 1})
-                    except Exception:  # noqa: BLE001 - what a careless trial does: it must not swallow the stop
-                        report({"swallowed": True})
+                    yield {"a": 1}
             finally:
-                Path("unwound").write_text("yes")
+                Path(unwound).write_text("yes")
 
-        stage, order = open_stage(trainable), make_order()
+        stage, order = tell(story), make_order()
         stage.answers[0, 2] = action
         (end,) = stage.run(order)
         assert (end.outcome, end.failure) == ("stopped", None)
         assert len(stage.rows_of(order)) == 2
-        assert Path(stage.dir_of(order), "unwound").read_text() == "yes"
+        assert Path(unwound).read_text() == "yes"
 
-    def test_an_exception_is_a_failure_with_its_traceback(self, open_stage: Callable[..., Stage]) -> None:
-        def trainable(_: dict[str, Any]) -> None:
-            sys.stdout.write("about to fail\n")
+    def test_an_exception_is_a_failure_with_its_traceback(self, tell: OpenStage) -> None:
+        def story(_: dict[str, Any]) -> Generator[Any, None, None]:
+            yield {"a": 1}
             raise KeyError("missing thing")
 
-        (end,) = open_stage(trainable).run(make_order())
+        (end,) = tell(story).run(make_order())
         assert end.outcome == "failed"
         assert end.failure is not None
         assert end.failure.kind == "code"
         assert "missing thing" in end.failure.message
         assert 'raise KeyError("missing thing")' in end.failure.traceback
-        assert "about to fail" in end.failure.log_tail
-        revived = cloudpickle.loads(end.failure.exception)
+        revived = _revived(end.failure.exception)
         assert isinstance(revived, KeyError)
         assert revived.args == ("missing thing",)
 
-    def test_a_killed_worker_is_a_failure_of_the_worker(self, open_stage: Callable[..., Stage]) -> None:
-        def trainable(_: dict[str, Any]) -> None:
-            sys.stdout.write("last words\n")
-            report({"a": 1})
-            os.kill(os.getpid(), 9)
+    def test_a_failed_attempt_spoils_nothing_for_the_next(self, tell: OpenStage) -> None:
+        stage = tell(invert)
+        bad, good = make_order(0, {"x": 0}), make_order(1, {"x": 2})
+        ends = stage.run(bad, good)
+        assert [end.outcome for end in ends] == ["failed", "completed"]
+        assert stage.metrics_of(good) == [{"inverse": 0.5}]
 
-        stage, order = open_stage(trainable), make_order()
-        (end,) = stage.run(order)
-        assert end.outcome == "failed"
-        assert end.failure is not None
-        assert (end.failure.kind, end.failure.signal, end.failure.exit_code) == ("worker", 9, None)
-        assert "last words" in end.failure.log_tail
-        assert len(stage.rows_of(order)) == 1
+    def test_done_is_told_with_its_row(self, tell: OpenStage) -> None:
+        def story(_: dict[str, Any]) -> Generator[Any, None, None]:
+            yield {"a": 1}
+            yield {"a": 2, "done": True}
 
-    def test_a_worker_that_exits_without_a_word_is_a_failure(self, open_stage: Callable[..., Stage]) -> None:
-        (end,) = open_stage(lambda _: os._exit(3)).run(make_order())
-        assert end.failure is not None
-        assert (end.outcome, end.failure.kind, end.failure.exit_code) == ("failed", "worker", 3)
+        stage, order = tell(story), make_order()
+        stage.answers[0, 2] = "STOP"
+        stage.run(order)
+        assert [row.done for row in stage.rows_of(order)] == [False, True]
 
-    def test_a_checkpoint_is_saved_and_resumed(self, open_stage: Callable[..., Stage]) -> None:
-        stage, order = open_stage(_save_each_step), make_order(config={"steps": 2}, grant=4)
+    def test_a_checkpoint_is_saved_and_resumed(self, tell: OpenStage) -> None:
+        stage, order = tell(save_each_step), make_order(config={"steps": 2}, grant=4)
         stage.run(order)
         saved = [row.saved for row in stage.rows_of(order)]
-        assert [(one.index, one.files, one.size) for one in saved if one] == [(4, 1, 1), (5, 1, 1)]
-        folder = stage.dir_of(order)
-        assert Path(folder, "checkpoint_000005", "step").read_text() == "2"
-        assert [name for name in os.listdir(folder) if name.startswith(".")] == []
+        assert [one.index for one in saved if one] == [4, 5]
+        assert Path(stage.dir_of(order), checkpoint_name(5)).is_dir()
+        assert [name for name in os.listdir(stage.dir_of(order)) if name.startswith(".")] == []
         again = make_order(config={"steps": 4}, attempt=2, resume=saved[1], number=2, iteration=2, time_total_s=50.0, grant=9)
         (end,) = stage.run(again)
         assert end.outcome == "completed"
@@ -273,19 +206,17 @@ class EngineSuite:
         assert rows[0].time_total_s >= 50.0 > rows[0].time_since_restore
         assert stage.metrics_of(again) == [{"step": 2}, {"step": 3}]
 
-    @pytest.mark.parametrize("damage", ["content", "missing", "manifest"])
-    def test_a_broken_checkpoint_is_not_resumed_from(self, open_stage: Callable[..., Stage], damage: str) -> None:
-        stage, order = open_stage(_save_each_step), make_order(config={"steps": 1})
+    @pytest.mark.parametrize("damage", ["content", "missing"])
+    def test_a_broken_checkpoint_is_not_resumed_from(self, tell: OpenStage, damage: str) -> None:
+        stage, order = tell(save_each_step), make_order(config={"steps": 1})
         stage.run(order)
         saved = stage.rows_of(order)[0].saved
         assert isinstance(saved, Saved)
-        file = Path(stage.dir_of(order), "checkpoint_000000", "step")
-        if damage == "content":
-            file.write_text("7")
-        elif damage == "missing":
-            file.unlink()
-        else:
-            saved = Saved(saved.index, saved.files, saved.size, "0" * 64)
+        for file in Path(stage.dir_of(order), checkpoint_name(0)).iterdir():
+            if damage == "content":
+                file.write_bytes(file.read_bytes()[:-1] + b"\0")
+            else:
+                file.unlink()
         again = make_order(config={"steps": 2}, attempt=2, resume=saved, number=1, grant=1)
         (end,) = stage.run(again)
         assert end.failure is not None
@@ -294,48 +225,33 @@ class EngineSuite:
         assert [(one.attempt, one.index) for one in broken] == [(2, 0)]
         assert stage.rows_of(again) == []
 
-    def test_kill_ends_the_whole_tree(self, open_stage: Callable[..., Stage]) -> None:
-        def trainable(_: dict[str, Any]) -> None:
-            child = os.fork()
-            if child == 0:
-                os.setsid()
-                grandchild = os.fork()
-                if grandchild:
-                    Path("pids").write_text(f"{os.getpid()} {grandchild}")
-                time.sleep(600)
-            while not Path("pids").exists() or len(Path("pids").read_text().split()) < 2:
-                time.sleep(0.001)
-            report({"pids": [int(pid) for pid in Path("pids").read_text().split()]})
-            time.sleep(600)
-
-        stage, order, other = open_stage(trainable), make_order(0), make_order(1)
-        stage.engine.start(order)
-        stage.engine.start(other)
-        stage.until(lambda: stage.rows_of(order) and stage.rows_of(other))
-        stage.engine.kill(order.trial_id, 1)
-        stage.until(lambda: stage.end_of(order))
-        killed = [stage.pid_of(order), *stage.metrics_of(order)[0]["pids"]]
-        assert [pid for pid in killed if alive(pid)] == []
-        spared = [stage.pid_of(other), *stage.metrics_of(other)[0]["pids"]]
-        assert [pid for pid in spared if not alive(pid)] == []
-        stage.engine.close()
-        assert [pid for pid in spared if alive(pid)] == []
-
-    def test_children_that_a_finished_attempt_left_are_ended(self, open_stage: Callable[..., Stage]) -> None:
-        def trainable(_: dict[str, Any]) -> dict[str, int]:
-            child = os.fork()
-            if child == 0:
-                os.setsid()
-                time.sleep(600)
-            return {"pid": child}
-
-        stage, order = open_stage(trainable), make_order()
+    def test_a_pending_checkpoint_is_complete_before_its_attempt_ends(self, tell: OpenStage) -> None:
+        stage, order = tell(save_each_step, upload="async"), make_order(config={"steps": 4}, grant=4)
         (end,) = stage.run(order)
         assert end.outcome == "completed"
-        assert not alive(stage.metrics_of(order)[0]["pid"])
+        known = list[Saved]()
+        for row in stage.rows_of(order):
+            later = [seen for seen in stage.seen[stage.seen.index(row) : -1] if isinstance(seen, CheckpointCommitted)]
+            committed = [(one.attempt, one.number, one.order) for one in later if one.saved == row.pending]
+            assert committed == ([(1, row.number, "")] if row.pending else [])
+            known += [saved for saved in (row.saved, row.pending) if saved]
+        assert [saved.index for saved in known] == [4, 5, 6, 7]
+        assert [name for name in os.listdir(stage.dir_of(order)) if name.startswith(".")] == []
+        again = make_order(config={"steps": 5}, attempt=2, resume=known[-1], number=4, grant=8)
+        stage.run(again)
+        assert stage.metrics_of(again) == [{"step": 4}]
 
-    def test_stale_replies_and_kills_are_harmless(self, open_stage: Callable[..., Stage]) -> None:
-        stage, order = open_stage(_count_up), make_order(config={"steps": 1})
+    def test_completing_a_checkpoint_whose_files_are_gone_finds_it_lost(self, tell: OpenStage) -> None:
+        stage, order = tell(count_up), make_order()
+        stage.run(order)
+        stage.engine.commit(CommitCheckpoint("9.9.9", order.trial_id, 1, order.dirname, 3, Saved(2, 1, 10, "0" * 64)))
+        stage.until(lambda: any(isinstance(seen, CheckpointLost) for seen in stage.seen))
+        (lost,) = [seen for seen in stage.seen if isinstance(seen, CheckpointLost)]
+        assert (lost.order, lost.trial_id, lost.index) == ("9.9.9", order.trial_id, 2)
+        assert lost.problem
+
+    def test_stale_replies_and_kills_are_harmless(self, tell: OpenStage) -> None:
+        stage, order = tell(count_up), make_order(config={"steps": 1})
         stage.engine.reply("abcde_00009", 1, 1, "STOP")
         stage.engine.kill("abcde_00009", 1)
         stage.run(order)
@@ -346,41 +262,30 @@ class EngineSuite:
         assert end.outcome == "completed"
         assert len(stage.rows_of(second)) == 2
 
-    def test_closures_and_lambdas_travel(self, open_stage: Callable[..., Stage]) -> None:
-        factor = 3
-        stage, order = open_stage(lambda config: config["x"] * factor), make_order(config={"x": 5})
-        stage.run(order)
-        assert stage.metrics_of(order) == [{"_metric": 15}]
+    def test_a_killed_attempt_ends_as_a_lost_worker(self, tell: OpenStage) -> None:
+        stage, order, other = tell(count_up), make_order(0), make_order(1)
+        stage.answers[0, 2] = lambda row: stage.engine.kill(row.trial_id, row.attempt)
+        ends = stage.run(order, other)
+        failure = ends[0].failure
+        assert failure is not None
+        assert (ends[0].outcome, failure.kind, failure.signal) == ("failed", "worker", 9)
+        assert (ends[1].outcome, len(stage.rows_of(order))) == ("completed", 2)
 
-    def test_the_context_says_where_the_trial_runs(self, open_stage: Callable[..., Stage], tmp_path: Path) -> None:
-        def trainable(_: dict[str, Any]) -> dict[str, Any]:
-            context = get_context()
-            assert context is not None
-            return {
-                "id": context.get_trial_id(),
-                "name": context.get_trial_name(),
-                "dir": context.get_trial_dir(),
-                "experiment": context.get_experiment_name(),
-                "resources": context.get_trial_resources(),
-                "cwd": os.getcwd(),
-            }
-
-        stage, order = open_stage(trainable), make_order(3)
-        stage.run(order)
-        folder = str(tmp_path / "trial_3")
-        (row,) = stage.metrics_of(order)
-        assert (row["id"], row["name"], row["experiment"]) == ("abcde_00003", "trial_3", tmp_path.name)
-        assert (row["dir"], row["cwd"], row["resources"]) == (folder, folder, {"cpu": 1.0})
-
-    def test_wake_ends_a_poll(self, open_stage: Callable[..., Stage]) -> None:
-        stage = open_stage(_count_up)
+    def test_wake_ends_a_poll(self, tell: OpenStage) -> None:
+        stage = tell(count_up)
         stage.engine.wake()
         begun = time.monotonic()
         stage.engine.poll(60.0)
         assert time.monotonic() - begun < 30.0
 
-    def test_close_may_be_called_twice(self, open_stage: Callable[..., Stage]) -> None:
-        stage = open_stage(lambda _: time.sleep(600))
+    def test_close_may_be_called_twice(self, tell: OpenStage) -> None:
+        stage = tell(count_up)
         stage.engine.start(make_order())
         stage.engine.close()
         stage.engine.close()
+
+
+def _revived(pickled: bytes) -> Any:
+    import pickle
+
+    return pickle.loads(pickled)
