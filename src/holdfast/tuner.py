@@ -92,6 +92,7 @@ class Tuner:
         ConfigError: An argument that cannot be (`SearchSpaceError` for the space); nothing was written.
         NotSerializable: A part that cannot be pickled, by name; nothing was written.
         ExperimentExists: The directory holds foreign files; nothing was written.
+        JobChanged: `RunConfig(if_exists="resume")`, and the experiment of that name is another job; nothing was written.
         StorageError: The directory cannot be written to.
     """
 
@@ -121,7 +122,7 @@ class Tuner:
             ResultGrid: All trials, failed ones too: a failed trial raises nothing here.
 
         Raises:
-            ExperimentInterrupted: Ctrl+C or SIGTERM; carries the results so far.
+            ExperimentInterrupted: Ctrl+C, SIGTERM or SIGUSR1; carries the results so far.
             ExperimentExists: The name belongs to an experiment that was there before.
             ExperimentBusy: Another driver is at work on the experiment.
             Fenced: Another driver took the experiment over meanwhile.

@@ -137,7 +137,7 @@ def test_show_tells_a_trial(tmp_path, trial):
 def test_show_tells_failures_and_sends_no_control_characters(tmp_path):
     on_disk(told(), tmp_path)
     text = run("show", tmp_path, "1")
-    assert "attempt 1 failed (code): no luck" in text
+    assert "attempt 1 failed (code on host1): no luck" in text
     assert "Traceback: ValueError('no luck')" in text
     assert "the end" in text
     assert "\\x1b[31mred" in text

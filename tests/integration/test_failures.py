@@ -93,6 +93,15 @@ def family(config: dict[str, Any]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.fixture(autouse=True)
+def temporary_files_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that other programs' files are not counted."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+
 def run(tmp_path: Path, trainable: Any, memory: int = 0, **failures: Any) -> tuple[Any, list[Failure]]:
     """One trial run to its end: the result and its failures, and nothing left of its processes and files."""
     before = set(os.listdir(tempfile.gettempdir())), memory_files([os.getpid()])

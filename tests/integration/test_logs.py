@@ -174,7 +174,10 @@ def test_an_interrupt_ends_following_with_130(tmp_path: Path) -> None:
     wait_until(lambda: list((tmp_path / "exp").glob("logs/*-1.log*")))
     out = tmp_path / "followed"
     with out.open("wb") as file:
-        following = subprocess.Popen([HOLDFAST, "logs", "-f", str(tmp_path / "exp"), "0"], stdout=file, stderr=file)
+        command = [HOLDFAST, "logs", "-f", str(tmp_path / "exp"), "0"]
+        # In a job that a shell has put into the background Ctrl+C is ignored, and children inherit that.
+        listening = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+        following = subprocess.Popen([sys.executable, "-c", listening, *command], stdout=file, stderr=file)
     wait_until(lambda: " row 0 " in out.read_text())
     driver.kill()
     driver.wait()

@@ -107,7 +107,9 @@ def test_only_the_trials_that_were_named_are_struck_in_each_attempt_with_ones_ow
     assert [type(result.error) for result in grid] == [type(None), KeyError, type(None)]
 
 
-def test_a_trial_that_hangs_is_stopped_by_the_interrupted_driver_alone(tmp_path: Path) -> None:
+def test_a_trial_that_hangs_is_stopped_by_the_interrupted_driver_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_GRACE_S", "0.5")
+
     class Interrupt(tune.Callback):
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
             os.kill(os.getpid(), 2)

@@ -37,6 +37,8 @@ from holdfast.errors import ConfigError, WorkerLost
 
 __all__ = ["Fleet", "workplace_of"]
 
+_OBSERVED = (ResultReported, CheckpointBroken, CheckpointCommitted)  # what a worker says goes on as it is
+
 
 class Fleet:
     """The workers of one open engine."""
@@ -167,7 +169,7 @@ class Fleet:
         order = worker.order
         if order is None or message.trial_id != order.trial_id or message.attempt != order.attempt:
             return
-        if isinstance(message, ResultReported | CheckpointBroken | CheckpointCommitted):
+        if isinstance(message, _OBSERVED):
             self._observed.append(message)
         elif isinstance(message, Begun):
             worker.pid = message.pid
@@ -221,9 +223,8 @@ class Fleet:
         if order is None:
             return
         if not worker.begun and (worker.used or status is None):
-            self.start(
-                order, worker.devices
-            )  # it died while it was idle, or its server did: the attempt has not begun, nothing is lost
+            # It died while it was idle, or its server did: the attempt has not begun, nothing is lost.
+            self.start(order, worker.devices)
             return
         if not worker.begun:
             worker.pid = pid
