@@ -10,9 +10,12 @@ from holdfast._runtime.signals import Signals, exit_code
 
 @pytest.fixture(autouse=True)
 def handlers_are_put_back():
+    """Begins with Python's own handler for Ctrl+C, which a process has not that was started in the background."""
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     yield
     assert {number: signal.getsignal(number) for number in before} == before
+    signal.signal(signal.SIGINT, found)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
