@@ -73,6 +73,8 @@ class Surroundings:
         if self.devices is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.devices
         bound_threads(place.threads, order.resources.get("cpu", 1.0))
+        if self._environment is not None:
+            self._environment = dict(os.environ)  # what the next attempt finds, whatever this one's code does to it
         os.chdir(trial_dir if place.chdir else place.working_dir)
         self._logs = log_paths(place, order)
         for number, path in enumerate(dict.fromkeys(self._logs), start=1):

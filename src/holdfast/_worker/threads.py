@@ -35,7 +35,8 @@ def bound_threads(variables: Iterable[str], cpus: float) -> None:
     count = max(1, int(cpus))
     ours = list(variables)
     for name in ours:
-        os.environ[name] = str(count)
+        if os.environ.get(name) != str(count):  # a forked process pays for each page that it writes
+            os.environ[name] = str(count)
     if "torch" in sys.modules and "OMP_NUM_THREADS" in ours:
         sys.modules["torch"].set_num_threads(count)
     if count > 1 and "OPENBLAS_NUM_THREADS" in ours and "numpy" in sys.modules:
