@@ -13,6 +13,7 @@ that are not finished are written anew, those of finished ones compared unless t
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -188,8 +189,8 @@ class TrialFiles:
 def _refused(error: OSError, directory: str) -> StorageError:
     if isinstance(error, StorageError):
         return error
+    remedy = "Free some space, then restore." if error.errno == errno.ENOSPC else "Restore when the cause is mended."
     return StorageError(
         error.errno,
-        f"a file of a trial in {directory} cannot be written: {error}. Nothing is lost: all rows are in the journal. "
-        "Restore when the cause is mended.",
+        f"a file of a trial in {directory} cannot be written: {error}. Nothing is lost: all rows are in the journal. {remedy}",
     )
