@@ -280,8 +280,9 @@ def _memory_group() -> str:
 
 def test_a_worker_that_the_kernel_ends_for_want_of_memory_is_told_from_one_that_somebody_kills(tmp_path: Path) -> None:
     group = _memory_group()
-    if not group:
+    if not group and "CI" not in os.environ:
         pytest.skip("needs the right to make a memory control group")
+    assert group, "continuous integration needs the right to make a memory control group"
     script = tmp_path / "driver.py"
     script.write_text(
         f"""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from holdfast._assembly.explaining import explain
-from holdfast._core.events import ResultReported
+from holdfast._core.events import CheckpointCommitted, CheckpointLost, ResultReported
 from holdfast._core.policy import Resume
 from holdfast._journal import read
 from holdfast._projection.history import load_state
@@ -145,3 +145,20 @@ def test_a_callback_hears_only_what_is_on_record() -> None:
 def test_a_row_and_its_decision_are_one_write_where_no_user_code_is_asked() -> None:
     with_user_code, alone = ([it for it in run_with(*them).log if it.kind == "write"] for them in ([Callback()], []))
     assert len(with_user_code) - len(alone) >= 6
+
+
+@pytest.mark.slow
+def test_a_kill_loses_no_checkpoint_that_was_staged() -> None:
+    run = RunConfig(name="simulated", verbose=0)
+    simulation = Simulation(train, {"x": uniform(0, 1)}, TuneConfig(num_samples=2, seed=1), run, workers=1, upload_s=1.7)
+    disk = simulation.begin()
+    born = len(disk.log)
+    simulation.run(disk)
+    completed = 0
+    for at in range(born, len(disk.log)):
+        again = crash(disk, at, random.Random(at), "kill")
+        simulation.run(again)
+        events = [record.event for record in read(again)]
+        assert not any(isinstance(event, CheckpointLost) for event in events), at
+        completed += any(isinstance(event, CheckpointCommitted) and event.order for event in events)
+    assert completed
