@@ -24,7 +24,7 @@ from holdfast.errors import StorageError
 from holdfast.session import TuneContext
 from holdfast.trainable.tally import Tally, counters_in
 
-__all__ = ["Attempt", "failure_of"]
+__all__ = ["Attempt", "AttemptSession", "failure_of"]
 
 _LARGEST_EXCEPTION = 256 * 1024
 _LARGEST_TRACEBACK = 64 * 1024
@@ -181,6 +181,24 @@ class Attempt:
         except StorageError as error:
             self.storage_failure = str(error)
             raise
+
+
+class AttemptSession:
+    """What a trial's code may know of its attempt; how it reports is the kind of trainable's own."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.context = attempt.context
+        self._attempt = attempt
+
+    @property
+    def attempt(self) -> int:
+        """The attempt's number."""
+        return self._attempt.order.attempt
+
+    @property
+    def iteration(self) -> int:
+        """The newest row's `training_iteration`."""
+        return self._attempt.iteration
 
 
 def failure_of(error: BaseException, *own: str) -> Failure:

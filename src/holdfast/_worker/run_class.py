@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from holdfast import faults, session
 from holdfast._core.events import AttemptEnded
-from holdfast._worker.attempt import Attempt, failure_of
+from holdfast._worker.attempt import Attempt, AttemptSession, failure_of
 from holdfast._worker.protocol import DriverGone
 from holdfast.checkpoint import Checkpoint
 from holdfast.errors import ConfigError, ReportRefused
@@ -107,22 +107,8 @@ class Desk:
                 timer.join()
 
 
-class _ClassSession:
+class _ClassSession(AttemptSession):
     """What a class trainable may ask for while it runs."""
-
-    def __init__(self, attempt: Attempt) -> None:
-        self.context = attempt.context
-        self._attempt = attempt
-
-    @property
-    def attempt(self) -> int:
-        """The attempt's number."""
-        return self._attempt.order.attempt
-
-    @property
-    def iteration(self) -> int:
-        """The newest row's `training_iteration`."""
-        return self._attempt.iteration
 
     def checkpoint(self) -> Checkpoint | None:
         """The newest checkpoint saved, or the one that the attempt began from."""

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from holdfast import session
 from holdfast._core.events import AttemptEnded
-from holdfast._worker.attempt import Attempt, failure_of
+from holdfast._worker.attempt import Attempt, AttemptSession, failure_of
 from holdfast._worker.rows import as_row
 from holdfast.checkpoint import Checkpoint
 from holdfast.errors import StorageError
@@ -23,24 +23,13 @@ __all__ = ["FunctionSession", "run_function"]
 _STOP_SIGNAL = signal.SIGURG
 
 
-class FunctionSession:
+class FunctionSession(AttemptSession):
     """What a function trainable reports to. Any thread of the process may report; one report is under way at a time."""
 
     def __init__(self, attempt: Attempt) -> None:
-        self.context = attempt.context
-        self._attempt = attempt
+        super().__init__(attempt)
         self._lock = threading.Lock()
         self._stopped = False
-
-    @property
-    def attempt(self) -> int:
-        """The attempt's number."""
-        return self._attempt.order.attempt
-
-    @property
-    def iteration(self) -> int:
-        """The newest row's `training_iteration`."""
-        return self._attempt.iteration
 
     def checkpoint(self) -> Checkpoint | None:
         """The newest checkpoint reported, or the one that the attempt began from."""
