@@ -16,14 +16,17 @@ import msgspec
 from holdfast import values
 from holdfast._core.ids import checkpoint_name
 from holdfast._core.policy import Policy
-from holdfast._core.trial import PAUSING, STOPPING, TrialState
+from holdfast._core.trial import PAUSED, PAUSING, RUNNING, STOPPING, Inherited, TrialState
 from holdfast.checkpoint import Checkpoint
+from holdfast.errors import ConfigError
 from holdfast.resources import PlacementGroupFactory
 
 __all__ = ["Surroundings", "Trial"]
 
 Load = Callable[[str], object]
 References = Mapping[str, values.Reference]
+
+_SHOWN = {STOPPING: RUNNING, PAUSING: PAUSED}
 
 
 class Surroundings:
@@ -37,6 +40,7 @@ class Surroundings:
         load: Brings back a stored object by the sha256 of its pickle.
         row: Gives the newest row of a trial as users see it, decoded and with the auto-filled keys.
         references: By place, what `put` keeps for configurations.
+        change: Takes (trial, config, tag, resources) as a scheduler's order.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Surroundings:
         self.load = load
         self.row = row
         self.references = references
+        self.change: Callable[..., None] = _refuse_change
 
 
 class Trial:
@@ -95,6 +100,22 @@ class Trial:
             self._config = (self._state.config, values.decode(self._state.config, around.load, around.references))
         return self._config[1]
 
+    @config.setter
+    def config(self, config: dict[str, Any]) -> None:
+        self.set_config(config)
+
+    def set_config(self, config: dict[str, Any]) -> None:
+        """Has the trial run with another configuration from its next start on. Only for schedulers, while they are called.
+
+        Raises:
+            ConfigError: Nobody takes orders now.
+        """
+        self._around.change(self, config=config)
+
+    def update_resources(self, resources: PlacementGroupFactory) -> None:
+        """Has the trial be given something else from its next start on; otherwise as `set_config`."""
+        self._around.change(self, resources=resources)
+
     @property
     def evaluated_params(self) -> dict[str, Any]:
         """The flattened keys that the search space left open, with their values."""
@@ -110,7 +131,7 @@ class Trial:
     def status(self) -> str:
         """`PENDING`, `RUNNING`, `PAUSED`, `TERMINATED` or `ERROR`."""
         state = self._state.state
-        return self.RUNNING if state in (STOPPING, PAUSING) else state
+        return _SHOWN.get(state, state)
 
     @property
     def last_result(self) -> dict[str, Any]:
@@ -129,9 +150,12 @@ class Trial:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """The newest checkpoint on record."""
-        kept = self._state.kept
-        return Checkpoint(os.path.join(self.path, checkpoint_name(kept[-1].saved.index))) if kept else None
+        """The newest checkpoint on record; of a changed trial that has none of its own since, the one that it goes on from."""
+        point = self._state.resume_point()
+        if point is None or point.saved is None:
+            return None
+        dirname = point.source if isinstance(point, Inherited) else self._state.dirname
+        return Checkpoint(os.path.join(self._around.path, dirname, checkpoint_name(point.saved.index)))
 
     @property
     def path(self) -> str:
@@ -190,6 +214,10 @@ class Trial:
 
     def __repr__(self) -> str:
         return f"<Trial {self._state.name} {self.status}>"
+
+
+def _refuse_change(trial: Trial, **_: Any) -> None:
+    raise ConfigError(f"{trial} is a picture: only a scheduler changes trials, while it is asked or told something.")
 
 
 class _Aggregate:

@@ -25,9 +25,12 @@ EXCEPTIONS: dict[str, int] = {
     "run.py run parameters": 36,
     "run.py run_experiments parameters": 10,
     "schedulers/async_hyperband.py AsyncHyperBandScheduler.__init__ parameters": 8,
+    "schedulers/pb2.py PB2.__init__ parameters": 10,
+    "schedulers/pbt.py PopulationBasedTraining.__init__ parameters": 13,
     "search/base.py Searcher methods": 17,
+    "search/optuna.py OptunaSearch.__init__ parameters": 9,
     "trainable/base.py Trainable methods": 24,
-    "trial.py Trial methods": 22,
+    "trial.py Trial methods": 24,
     "tuner.py _restore parameters": 10,
 }
 

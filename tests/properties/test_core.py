@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from holdfast._core.admission import fits
 from holdfast._core.commands import (
     AskSearcher,
+    ChooseTrial,
     Command,
     CommitCheckpoint,
     Decide,
@@ -44,11 +45,15 @@ from holdfast._core.events import (
     RequestReceived,
     ResultReported,
     Saved,
+    SchedulerOrdered,
+    Steering,
+    TrialChosen,
     TrialSuggested,
     Woke,
 )
 from holdfast._core.ids import trial_id
 from holdfast._core.policy import Policy, Resume
+from holdfast._core.steering import pinned
 from holdfast._core.trial import FINAL, PAUSED, PENDING, RUNNING, STOPPING
 
 
@@ -82,6 +87,7 @@ class World:
         self.ending = ""
         self.recovering = False
         self.used: set[tuple[str, int]] = set()
+        self.broken: set[tuple[str, int]] = set()
         self.numbers: dict[tuple[str, int], int] = {}
         self.rows: dict[tuple[str, int], int] = {}
         policy = Policy(
@@ -102,7 +108,9 @@ class World:
             trial_timeout_s=rng.choice([0.0, 0.0, 30.0]),
             no_progress_timeout_s=rng.choice([0.0, 0.0, 9.0]),
             stop_after_failures=rng.choice([0.0, 0.0, 0.0, 3.0, 0.9]),
+            chooses=rng.random() < 0.4,
         )
+        self.steers = rng.random() < 0.5
         self.asks_from_outside = rng.random() < 0.3
         self.asynchronous = rng.random() < 0.3
         self.add(ExperimentCreated("e" * 32, "e", "train", "abcde", 7, policy, {}, [], {}, ""))
@@ -143,6 +151,8 @@ class World:
             branch = trial.trial_id, trial.branch
             self.rows[branch] = max(self.rows.get(branch, 0), event.number)
             self.use(trial.dirname, event.saved or event.pending)
+        elif isinstance(event, CheckpointBroken):
+            self.broken.add((event.donor or event.trial_id, event.index))
         elif isinstance(event, CheckpointCommitted):
             trial = self.state.trial(event.trial_id)
             if all(event.saved != kept.saved for kept in trial.pending):
@@ -160,6 +170,8 @@ class World:
         for command in commands:
             if isinstance(command, Decide):
                 answers.append(self.decision(command))
+            elif isinstance(command, ChooseTrial):
+                answers.append(self.choice(command))
             elif isinstance(command, DropCheckpoint):
                 answers.append(CheckpointDropped(command.order, command.trial_id, command.index))
             else:
@@ -170,7 +182,27 @@ class World:
         action = self.rng.choice(["CONTINUE"] * 6 + ["PAUSE", "STOP"])
         stop_all = self.rng.random() < 0.02
         save = self.rng.random() < 0.1
-        return DecisionMade(order.trial_id, order.number, "STOP" if stop_all else action, "scheduler", 0, b"", stop_all, save)
+        action = "STOP" if stop_all else action
+        orders = self.orders_given()
+        return DecisionMade(order.trial_id, order.number, action, "scheduler", 0, b"", stop_all, save, orders)
+
+    def choice(self, order: ChooseTrial) -> TrialChosen:
+        """Any trial or none: also one that cannot run now."""
+        chosen = self.rng.choice(["", *self.state.trials])
+        return TrialChosen(order.order, self.state.position, chosen, self.orders_given())
+
+    def orders_given(self) -> list[Steering]:
+        """What the scheduler orders beside an answer, about any trials."""
+        if not self.steers or self.rng.random() < 0.7:
+            return []
+        trials = list(self.state.trials.values())
+        trial, donor = self.rng.choice(trials), self.rng.choice(trials)
+        verb = self.rng.choice(["stop", "pause", "resume", "change", "change", "change"])
+        if verb != "change":
+            return [Steering(trial.trial_id, verb)]
+        index = self.rng.choice([-1, *(kept.saved.index for kept in donor.kept)])
+        given = self.rng.choice([None, {"cpu": 1.0}])
+        return [Steering(trial.trial_id, verb, b"\x81\xa1x\x01", b"\x80", "new", donor.trial_id, index, given)]
 
     def carry_out(self, command: Command) -> None:
         if isinstance(command, StartAttempt):
@@ -191,7 +223,9 @@ class World:
             if command.save or (command.action != "CONTINUE" and self.state.policy.end_checkpoint):
                 attempt.owed = command.number
         elif isinstance(command, KillAttempt):
-            self.attempts[command.trial_id].unwinding = "failed"
+            if command.trial_id in self.attempts:  # else it was on its way in the last driver's time
+                self.attempts[command.trial_id].unwinding = "failed"
+            assert command.trial_id in self.attempts or self.recovering
         elif isinstance(command, AskSearcher):
             self.asks.append(command)
         elif isinstance(command, DeleteCheckpoint):
@@ -212,6 +246,7 @@ class World:
         choices += [self.answer_delete] if self.deletes else []
         choices += [self.answer_commit] if self.commits else []
         choices += [self.wake] * 2 if self.wakes else []
+        choices += [self.order_something] if self.steers and self.state.trials and rng.random() < 0.1 else []
         choices += [self.request] if self.asks_from_outside and rng.random() < 0.05 else []
         choices += [self.work] * 6 if self.attempts else []
         choices += [self.epoch] if self.crashes and rng.random() < 0.1 else []
@@ -258,6 +293,11 @@ class World:
             if order.order in self.controller.open_orders:
                 self.add(Woke(order.order, order.trial_id, order.why))
 
+    def order_something(self) -> None:
+        orders = self.orders_given()
+        if orders:
+            self.add(SchedulerOrdered(self.state.position, orders))
+
     def request(self) -> None:
         verb = self.rng.choice(["stop", "pause", "resume", "resume", "resume"])
         trial = self.rng.choice(["", *self.state.trials])
@@ -270,16 +310,20 @@ class World:
         attempt, trial = self.attempts[name], self.state.trial(name)
         number = attempt.order.attempt
         lot = rng.random()
-        if not attempt.started:
+        if name in self.controller.recalled:
+            self.attempts.pop(name)
+            self.add(AttemptLost(attempt.order.order, name, number, "recalled"))  # as the gate has it
+        elif not attempt.started:
             if lot < 0.1 or attempt.unwinding:
                 self.end(name, "failed")
             else:
                 attempt.started = True
-                self.add(AttemptStarted(attempt.order.order, name, number, "h", "i", 1))
+                self.add(AttemptStarted(attempt.order.order, name, number, "h", "i", 1, attempt.order.number))
                 resume = attempt.order.resume
                 if resume is not None and trial.state == RUNNING and rng.random() < 0.1:
-                    self.add(CheckpointBroken(name, number, resume.index, "no bytes"))
-                    self.end(name, "failed", "checkpoint")
+                    self.add(CheckpointBroken(name, number, resume.index, "no bytes", attempt.order.donor))
+                    if self.attempts.get(name) is attempt:  # else its driver has just died
+                        self.end(name, "failed", "checkpoint")
         elif attempt.owed and lot > 0.05 and trial.number == attempt.owed:
             self.save_now(name, attempt)
         elif attempt.uploads and (lot < 0.5 or attempt.unwinding == "stopped") and lot > 0.05:
@@ -333,6 +377,8 @@ class World:
         for order in left:
             if isinstance(order, Decide) and order.order in self.controller.open_orders:
                 self.add(self.decision(order))
+            elif isinstance(order, ChooseTrial):
+                self.add(self.choice(order))
         for order in left:
             if isinstance(order, DropCheckpoint) and order.order in self.controller.open_orders:
                 self.add(CheckpointDropped(order.order, order.trial_id, order.index))
@@ -364,7 +410,14 @@ class World:
             assert all(index < trial.next_index for index in indices)
             assert trial.state in FINAL or trial.trial_id in it.running or trial.state in (PENDING, PAUSED)
             if state.policy.num_to_keep and not self.recovering:
-                assert len(trial.kept) <= state.policy.num_to_keep + 1
+                pins = [index for name, index in pinned(state) if name == trial.trial_id]
+                assert len(trial.kept) <= state.policy.num_to_keep + 1 + len(pins)
+            inherited = trial.inherited
+            if inherited is not None and inherited.saved is not None:
+                assert trial.trial_id in state.heirs
+                donor = state.trial(inherited.donor)
+                there = inherited.saved in [kept.saved for kept in donor.kept]
+                assert there or donor.dirname != inherited.source, "a pinned one was dropped"
             assert not trial.owes or trial.state in (PENDING, STOPPING)
         assert state.kept_bytes == sum(kept.saved.size for trial in trials for kept in trial.kept)
         committing = {(o.trial_id, o.saved.index) for o in it.open_orders.values() if isinstance(o, CommitCheckpoint)}
@@ -377,8 +430,11 @@ class World:
             attempt = self.attempts.get(order.trial_id)
             if attempt is not None and not attempt.started and order.resume is not None:
                 trial = state.trial(order.trial_id)
-                moot = trial.state in FINAL or trial.dirname != order.dirname
-                assert moot or order.resume in [kept.saved for kept in trial.kept]
+                moot = trial.state in FINAL or trial.dirname != order.dirname or trial.trial_id in it.recalled
+                owner = state.trial(order.donor) if order.donor else trial
+                moot = moot or (order.source and owner.dirname != order.source)
+                broken = (owner.trial_id, order.resume.index) in self.broken  # as this attempt will find out, too
+                assert moot or broken or order.resume in [kept.saved for kept in owner.kept]
 
 
 @pytest.mark.slow

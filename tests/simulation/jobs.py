@@ -55,6 +55,37 @@ def _space() -> dict[str, Any]:
     return {"x": uniform(0, 1), "y": choice([0, 1, 2]), "deep": {"n": randint(1, 100)}, "fixed": (1, "two")}
 
 
+class LeastFirst(TrialScheduler):
+    """Orders whatever can be ordered: at each third row the trial rests, the worst goes on from the best with new numbers, the
+    one that has done least runs next, and what has changed twice is stopped. Its chance is given."""
+
+    def __init__(self) -> None:
+        self.scores: dict[str, float] = {}
+        self.changes: dict[str, int] = {}
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        self.scores[trial.trial_id] = result["score"]
+        if result["training_iteration"] % 3:
+            return self.CONTINUE
+        best, worst = min(self.scores, key=self.scores.__getitem__), max(self.scores, key=self.scores.__getitem__)
+        if trial.trial_id == worst != best:
+            donor = next(it for it in tune_controller.get_trials() if it.trial_id == best)
+            self.changes[worst] = self.changes.get(worst, 0) + 1
+            config = {**trial.config, "x": donor.config["x"] * random.uniform(0.8, 1.2)}
+            tune_controller.change_trial(trial, config, donor=donor, tag=f"{trial.experiment_tag.partition('@')[0]}@{best}")
+        return self.PAUSE
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self.scores.pop(trial.trial_id, None)
+        for other in tune_controller.get_live_trials():
+            if self.changes.get(other.trial_id, 0) > 1:
+                tune_controller.stop_trial(other)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        able = [trial for trial in tune_controller.get_trials() if tune_controller.may_start(trial)]
+        return min(able, key=lambda trial: (trial.last_result.get("training_iteration", 0), trial.trial_id), default=None)
+
+
 class FromEntropy(TrialScheduler):
     """Stops trials by the operating system's dice: no replay can repeat it."""
 
@@ -103,6 +134,7 @@ REPEATABLE = (
     "async",
     "on-demand",
     "budget",
+    "orders",
 )
 
 JOBS: dict[str, Callable[[int], Simulation]] = {
@@ -128,6 +160,10 @@ JOBS: dict[str, Callable[[int], Simulation]] = {
     "on-demand": lambda workers: _simulation(train, _asha(), workers, seconds=uneven, on_demand=True),
     "on-demand-pauses": lambda workers: _simulation(
         train, PauseEveryThird(), workers, num_samples=3, on_demand=True, max_failures=3, fails=seeded_fate(SEED, 0.05)
+    ),
+    "orders": lambda workers: _simulation(train, LeastFirst(), workers, seconds=uneven, num_samples=3, num_to_keep=1),
+    "orders-retries": lambda workers: _simulation(
+        train_sparse, LeastFirst(), workers, num_samples=3, max_failures=3, fails=seeded_fate(SEED, 0.05)
     ),
     "budget": lambda workers: _simulation(train, _asha(), workers, seconds=uneven, num_samples=5, max_total_bytes=120),
     "stop-rule": lambda workers: _simulation(train, _asha(), workers, run={"stop": {"training_iteration": 4}}),

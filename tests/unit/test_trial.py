@@ -38,7 +38,7 @@ def test_it_follows_the_record() -> None:
     assert (trial.status, trial.num_failures) == (Trial.PENDING, 1)
 
 
-@pytest.mark.parametrize(("action", "shown"), [("STOP", "RUNNING"), ("PAUSE", "RUNNING")])
+@pytest.mark.parametrize(("action", "shown"), [("STOP", "RUNNING"), ("PAUSE", "PAUSED")])
 def test_our_own_states_between_do_not_show(action: str, shown: str) -> None:
     story, name, trial = story_and_trial()
     story.start(name)

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from holdfast import settings
 from holdfast._assembly.followers import files_of, screen_of
@@ -28,6 +28,7 @@ from holdfast._runtime.recovery import replay, take_over
 from holdfast._runtime.roll import Roll
 from holdfast._runtime.searching import SearcherDesk
 from holdfast._runtime.signals import Signals
+from holdfast._runtime.view import ControllerView
 from holdfast.clock import Clock, SystemClock
 from holdfast.engines.base import Engine, Job
 from holdfast.errors import ConfigError, Fenced, InternalError, StorageError, TuneError
@@ -299,14 +300,16 @@ def minds(
     callbacks.remind(cut.memories if cut else [], cut.position if cut else -1)
     if cut is not None:
         desk.calls = cut.searcher_calls
-    advice = Advice(plugins, desk, state, roll, created.seed, None if thorough else versions())
+    view = ControllerView(roll, controller, desk, definitions.store)
+    advice = Advice(plugins, desk, state, roll, view, created.seed, None if thorough else versions())
     return Minds(controller, advice, callbacks)
 
 
 def _assembled(journal: Journal, epoch: _Epoch) -> Driver:
     """Builds the driver and brings it to the journal's end."""
     storage, created, spec, choices, given = epoch
-    cut = snapshots.load(journal)
+    job = created.definitions["job"]
+    cut = snapshots.load(journal, lambda: plugins_of(created, cast("JobSpec", Definitions(storage).fresh(job)))[1])
     has = choices.engine.resources()
     controller, advice, callbacks = minds(storage, created, spec, given, cut, has, thorough=False)
     position = cut.position if cut else -1

@@ -11,6 +11,7 @@ from holdfast import settings
 from holdfast._core.policy import Policy
 from holdfast.config import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
 from holdfast.resources import Request
+from holdfast.schedulers.base import TrialScheduler
 from holdfast.search.basic_variant import BasicVariantGenerator
 from holdfast.trainable import can_save
 
@@ -44,8 +45,14 @@ def _policy(param_space: dict[str, Any], tune: TuneConfig, run: RunConfig, same:
         metric=tune.metric or "",
         mode=tune.mode or "",
         max_total_bytes=checkpoints.max_total_bytes or 0,
+        chooses=_chooses(tune.scheduler),
         **_failure_rules(run.failure_config),
     )
+
+
+def _chooses(scheduler: TrialScheduler | None) -> bool:
+    """Whether the scheduler has a say of its own in which trial runs next."""
+    return scheduler is not None and type(scheduler).choose_trial_to_run is not TrialScheduler.choose_trial_to_run
 
 
 def _failure_rules(failures: FailureConfig) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import re
 import secrets
 import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -33,6 +32,7 @@ from holdfast.objects import placed
 from holdfast.resources import Request
 from holdfast.schedulers.base import TrialScheduler
 from holdfast.search.base import Searcher
+from holdfast.search.concurrency_limiter import ConcurrencyLimiter
 from holdfast.space import check_space, space_keys
 from holdfast.stopper.base import Stopper
 from holdfast.storage.base import Storage
@@ -289,7 +289,12 @@ def _check_parts(spec: JobSpec) -> None:
     ):
         if value is not None and not isinstance(value, kind):
             raise ConfigError(f"{what} is {value!r}: give a holdfast {kind.__name__}.")
-    _warn_of_choosers(tune.scheduler)
+    wide = tune.search_alg.max_concurrent if isinstance(tune.search_alg, ConcurrencyLimiter) else tune.max_concurrent_trials
+    if tune.max_concurrent_trials and wide != tune.max_concurrent_trials:
+        raise ConfigError(
+            f"TuneConfig(max_concurrent_trials={tune.max_concurrent_trials}) beside ConcurrencyLimiter(max_concurrent={wide}): "
+            "leave one of them out, or give both the same number."
+        )
     stop = run.stop
     many = isinstance(stop, (list, tuple)) and all(isinstance(part, Stopper) for part in stop)
     if not (stop is None or many or isinstance(stop, (Mapping, Stopper)) or callable(stop)):
@@ -315,18 +320,6 @@ def _check_saving(trainable: Any, checkpoints: CheckpointConfig) -> None:
             f"checkpoint_frequency or checkpoint_at_end asks for checkpoints, and {trainable.__name__} has no save_checkpoint(): "
             "write that method, and load_checkpoint(), or leave both settings out."
         )
-
-
-def _warn_of_choosers(scheduler: TrialScheduler | None) -> None:
-    for kind in type(scheduler).__mro__:
-        if "choose_trial_to_run" in vars(kind):
-            if not kind.__module__.startswith("holdfast."):
-                warnings.warn(
-                    f"{kind.__name__}.choose_trial_to_run is not asked so far: pending trials run in the order of "
-                    "their creation, then paused ones.",
-                    stacklevel=2,
-                )
-            return
 
 
 def _pickled_spec(spec: JobSpec) -> bytes:

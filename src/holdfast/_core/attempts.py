@@ -61,6 +61,8 @@ def attempted(state: ExperimentState, event: AttemptStarted | AttemptEnded | Att
     else:
         state.tally.count(event)
         _ended(state, trial, event)
+    if trial.ordered and trial.state == PAUSED:
+        _carry_out(state, trial)
     if state.stopping and trial.state in (PENDING, PAUSED) and not trial.owes:
         state.move(trial, "cancelled")
 
@@ -87,6 +89,16 @@ def _failed(state: ExperimentState, trial: TrialState, event: AttemptEnded) -> N
         retry.charge(trial, failure, state.policy)
     allowed = retry.allowed(trial, failure, state.policy)
     state.move(trial, "owing" if owes and allowed else "failed" if allowed else "failed_for_good")
+
+
+def _carry_out(state: ExperimentState, trial: TrialState) -> None:
+    """What the scheduler ordered while the trial's worker was on its way out."""
+    ordered, trial.ordered = trial.ordered, ""
+    if ordered == "RESUME":
+        state.move(trial, "called")
+    elif ordered == "STOP":
+        trial.stopped_by = "scheduler"
+        state.move(trial, "cancelled")
 
 
 def _owes(trial: TrialState, policy: Policy) -> bool:

@@ -16,6 +16,7 @@ from holdfast._core.policy import Placement
 
 __all__ = [
     "AskSearcher",
+    "ChooseTrial",
     "Command",
     "CommitCheckpoint",
     "Decide",
@@ -49,6 +50,12 @@ class Decide(_Command, frozen=True):
     number: int
 
 
+class ChooseTrial(_Command, frozen=True):
+    """Ask the scheduler which trial is to have a free place. Answered by `TrialChosen`. Repeatable."""
+
+    order: str
+
+
 class StartAttempt(_Command, frozen=True):
     """Run a trial on a worker. Answered by `AttemptEnded` or `AttemptLost`. Single.
 
@@ -63,6 +70,8 @@ class StartAttempt(_Command, frozen=True):
         grant: The first checkpoint index that the attempt may use; it goes on upwards from there.
         resources: What it is given.
         placement: How those lie together, where the user said so.
+        donor: The trial whose checkpoint `resume` is, where that is another one.
+        source: The directory of the trial whose checkpoint it was, where that is not `dirname`.
     """
 
     order: str
@@ -80,6 +89,8 @@ class StartAttempt(_Command, frozen=True):
     grant: int
     resources: dict[str, float]
     placement: Placement | None = None
+    donor: str = ""
+    source: str = ""
 
 
 class Reply(_Command, frozen=True):
@@ -161,6 +172,16 @@ class EndEpoch(_Command, frozen=True):
 
 
 Command = Union[
-    AskSearcher, Decide, StartAttempt, Reply, KillAttempt, DropCheckpoint, DeleteCheckpoint, CommitCheckpoint, WakeAt, EndEpoch
+    AskSearcher,
+    ChooseTrial,
+    Decide,
+    StartAttempt,
+    Reply,
+    KillAttempt,
+    DropCheckpoint,
+    DeleteCheckpoint,
+    CommitCheckpoint,
+    WakeAt,
+    EndEpoch,
 ]
-Order = Union[AskSearcher, Decide, StartAttempt, DropCheckpoint, DeleteCheckpoint, CommitCheckpoint, WakeAt]
+Order = Union[AskSearcher, ChooseTrial, Decide, StartAttempt, DropCheckpoint, DeleteCheckpoint, CommitCheckpoint, WakeAt]

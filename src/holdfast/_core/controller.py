@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import msgspec
 
-from holdfast._core import admission, retention, times
+from holdfast._core import admission, dropping, interventions, times
 from holdfast._core.commands import (
     AskSearcher,
+    ChooseTrial,
     Command,
     CommitCheckpoint,
     Decide,
     DeleteCheckpoint,
-    DropCheckpoint,
     EndEpoch,
-    KillAttempt,
     Order,
     Reply,
     StartAttempt,
@@ -39,12 +38,14 @@ from holdfast._core.events import (
     Record,
     RequestReceived,
     ResultReported,
+    SchedulerOrdered,
+    TrialChosen,
     TrialSuggested,
     Woke,
 )
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.ids import order_id
-from holdfast._core.trial import ERROR, FINAL, RUNNING, TrialState
+from holdfast._core.trial import ERROR, FINAL, Inherited, TrialState
 
 __all__ = ["Controller"]
 
@@ -58,6 +59,9 @@ class Controller(msgspec.Struct):
         running: Trial id → id of its open `StartAttempt`.
         deciding: Trial id → id of its open `Decide`.
         asking: The id of the open `AskSearcher`, or empty.
+        choosing: The id of the open `ChooseTrial`, or empty.
+        recalled: Trials whose running attempt was taken back: all that comes from it is its end.
+        news: Whether something happened since the scheduler last chose no trial.
         heard_since: Whether something happened since the searcher last answered that it has nothing for now.
         delayed: Trial id → id of the open `WakeAt` before which it is not tried again.
         deadlines: Trial id → ids of the open `WakeAt` orders that bound its running attempt.
@@ -77,6 +81,9 @@ class Controller(msgspec.Struct):
     heard_since: bool = True
     ending: bool = False
     places: int = -1
+    choosing: str = ""
+    news: bool = True
+    recalled: set[str] = set()
 
     def handle(self, record: Record) -> list[Command]:
         """Takes one record in and says what is to be done because of it.
@@ -96,11 +103,27 @@ class Controller(msgspec.Struct):
         A trial whose newest checkpoint is still being completed waits for that. One that does not fit yet is not overtaken:
         else a trial with a large need might wait for ever.
         """
-        if not indices or self.state.held or not (self.state.varied or len(self.running) < self.capacity()):
+        if not indices or not self._has_place():
             return None
         index = min(filter(self._may_start, indices), default=None)
         trial = None if index is None else self.state.at(index)
-        return trial if trial is not None and self._has_room(trial) else None
+        return trial if trial is not None and self.has_room(trial) else None
+
+    def may_choose(self) -> bool:
+        """Whether the scheduler is to be asked for a trial now: some trial could start, and it has heard something new."""
+        if self.choosing or not self.news or not self._has_place():
+            return False
+        state = self.state
+        return any(self.startable(state.at(index)) for indices in (state.waiting, state.paused) for index in indices)
+
+    def startable(self, trial: TrialState) -> bool:
+        """Whether an attempt of the trial could start now."""
+        index = trial.index
+        waits = index in self.state.waiting or index in self.state.paused
+        return waits and self._has_place() and self._may_start(index) and self.has_room(trial)
+
+    def _has_place(self) -> bool:
+        return not self.state.held and (self.state.varied or len(self.running) < self.capacity())
 
     def _may_start(self, index: int) -> bool:
         trial_id = self.state.by_index[index]
@@ -114,10 +137,11 @@ class Controller(msgspec.Struct):
             self.places = admission.capacity(epoch.resources, self.state.policy)
         return max(self.places, 0)
 
-    def _has_room(self, trial: TrialState) -> bool:
+    def has_room(self, trial: TrialState) -> bool:
+        """Whether what the trial is given is free now."""
         policy, epoch = self.state.policy, self.state.epoch
         if not self.state.varied:
-            return True  # there is a place, and all places are alike
+            return len(self.running) < self.capacity()
         if epoch is None or 0 < policy.max_concurrent <= len(self.running):
             return False
         request = admission.request_of(trial, policy)
@@ -171,29 +195,35 @@ class Turn:
         else:  # redone after a crash: decided already; the decision was to go on, or to stop here with a checkpoint
             action = "STOP" if trial.owes and event.number == trial.mark else "CONTINUE"
             self.commands.append(Reply(event.trial_id, event.attempt, event.number, action))
-            self._drop_surplus(trial)
+            dropping.drop_surplus(self, trial)
 
     def _on_decision(self, event: DecisionMade) -> None:
         self.it.open_orders.pop(self.it.deciding.pop(event.trial_id, ""), None)
         trial = self.state.trial(event.trial_id)
         self.commands.append(Reply(event.trial_id, trial.attempt, event.number, event.action, event.save))
-        self._drop_surplus(trial)
-        self.it.heard_since = True
+        dropping.drop_surplus(self, trial)
+        self.it.heard_since = self.it.news = True
         if event.stop_all:
-            self._stop()
+            interventions.stop(self)
+        elif event.orders:
+            interventions.heed(self, event.orders)
+            self.fill()
+        elif self.state.policy.chooses and self.it.may_choose():
+            self.fill()
 
     def _on_other(self, record: Record) -> None:
         event = record.event
         if isinstance(event, AttemptStarted):
             times.set_bounds(self, event)  # its place was taken when it was ordered
             return
+        self.it.news = True
         if isinstance(event, ExperimentCreated):
             if event.policy.time_budget_s:
                 self.order(WakeAt(self.next_id(), event.policy.time_budget_s))
         elif isinstance(event, EpochStarted):
             self.it.ending = False
             self.it.places = -1
-            _forget_moot(self.it)
+            dropping.forget_moot(self.it)
         elif isinstance(event, (TrialSuggested, NothingSuggested)):
             self.it.open_orders.pop(event.order, None)
             self.it.asking = ""
@@ -203,30 +233,36 @@ class Turn:
         elif isinstance(event, CheckpointDropped):
             self.it.open_orders.pop(event.order, None)
             trial = self.state.trial(event.trial_id)
-            self.order(DeleteCheckpoint(self.next_id(), trial.trial_id, trial.dirname, event.index))
+            if all(kept.saved.index != event.index for kept in trial.kept):  # else it was pinned meanwhile, and stays
+                self.order(DeleteCheckpoint(self.next_id(), trial.trial_id, trial.dirname, event.index))
         elif isinstance(event, CheckpointDeleted):
             self.it.open_orders.pop(event.order, None)
         elif isinstance(event, (CheckpointCommitted, CheckpointLost)):
             self.it.open_orders.pop(event.order, None)
-            self._drop_surplus(self.state.trial(event.trial_id))
+            dropping.drop_surplus(self, self.state.trial(event.trial_id))
         elif isinstance(event, RequestReceived):
-            self._on_request(event)
+            interventions.on_request(self, event)
+        elif isinstance(event, (TrialChosen, SchedulerOrdered)):
+            interventions.heed(self, event.orders)
+            if isinstance(event, TrialChosen):
+                interventions.on_choice(self, event)
         elif isinstance(event, Woke):
             self.it.open_orders.pop(event.order, None)
             if not event.trial_id:
-                self._stop()
+                interventions.stop(self)
             elif event.why == "retry":
                 self.it.delayed.pop(event.trial_id, None)
             else:
                 times.bound(self, event)
         if self.state.epoch is not None and not self.state.ended:
-            self._fill()
+            self.fill()
 
     def _on_attempt_over(self, event: AttemptEnded | AttemptLost) -> None:
         order = self.it.running.pop(event.trial_id, "")
         self.it.open_orders.pop(order, None)
         self.it.heard_since = True
         self.it.killing.pop(event.trial_id, None)
+        self.it.recalled.discard(event.trial_id)
         for deadline in self.it.deadlines.pop(event.trial_id, ()):
             self.it.open_orders.pop(deadline, None)
         trial = self.state.trial(event.trial_id)
@@ -234,22 +270,13 @@ class Turn:
         for left in trial.pending:
             self.order(CommitCheckpoint(self.next_id(), trial.trial_id, event.attempt, trial.dirname, left.number, left.saved))
         if trial.state in FINAL:
-            self._drop_surplus(trial)
+            dropping.drop_surplus(self, trial)
         if trial.state == ERROR and isinstance(event, AttemptEnded) and self.state.policy.fail_fast:
             self._end("fail_fast")
         if self.state.tally.too_many(self.state.policy):
             self._end("failures")
 
-    def _on_request(self, event: RequestReceived) -> None:
-        """Running attempts hear of it with the answer to their next row; one still on its way is called back."""
-        if event.verb == "stop" and not event.trial_id:
-            self._stop()
-        elif event.trial_id in self.it.running and self.state.trial(event.trial_id).state in FINAL:
-            start = self.it.open_orders[self.it.running[event.trial_id]]
-            assert isinstance(start, StartAttempt)
-            self.commands.append(KillAttempt(event.trial_id, start.attempt))
-
-    def _fill(self) -> None:
+    def fill(self) -> None:
         """Gives free places to waiting trials, and asks for another trial when too few wait."""
         it = self.it
         if it.ending:
@@ -258,15 +285,20 @@ class Turn:
             if not it.running and not any(isinstance(order, CommitCheckpoint) for order in it.open_orders.values()):
                 self._end("finished")
             return
-        while trial := it.first(self.state.waiting):
-            self._start(trial)
-        while not it.more_to_come() and (trial := it.first(self.state.paused)):
-            self._start(trial)
+        if self.state.policy.chooses:
+            if it.may_choose():
+                it.choosing = self.next_id()
+                self.order(ChooseTrial(it.choosing))
+        else:
+            while trial := it.first(self.state.waiting):
+                self.start(trial)
+            while not it.more_to_come() and (trial := it.first(self.state.paused)):
+                self.start(trial)
         if it.wants_another():
             it.asking = self.next_id()
             self.order(AskSearcher(it.asking, len(self.state.trials)))
 
-    def _start(self, trial: TrialState) -> None:
+    def start(self, trial: TrialState) -> None:
         point = trial.resume_point()
         order = StartAttempt(
             order=self.next_id(),
@@ -284,25 +316,11 @@ class Turn:
             grant=trial.next_index,
             resources=admission.request_of(trial, self.state.policy),
             placement=trial.placement if trial.resources is not None else self.state.policy.placement,
+            donor=point.donor if isinstance(point, Inherited) and point.donor != trial.trial_id else "",
+            source=point.source if isinstance(point, Inherited) and point.source != trial.dirname else "",
         )
         self.it.running[trial.trial_id] = order.order
         self.order(order)
-
-    def _stop(self) -> None:
-        """The whole experiment ends early: attempts still on their way to a worker are called back."""
-        for trial_id, order in self.it.running.items():
-            start = self.it.open_orders[order]
-            if self.state.trial(trial_id).state in FINAL and isinstance(start, StartAttempt):
-                self.commands.append(KillAttempt(trial_id, start.attempt))
-        self._fill()
-
-    def _drop_surplus(self, trial: TrialState) -> None:
-        for index in retention.surplus(trial, self.state.policy):
-            self.order(DropCheckpoint(self.next_id(), trial.trial_id, index))
-        if 0 < self.state.policy.max_total_bytes < self.state.kept_bytes:
-            given_up = {(o.trial_id, o.index) for o in self.it.open_orders.values() if isinstance(o, DropCheckpoint)}
-            for trial_id, index in retention.over_budget(self.state.trials.values(), self.state.policy, given_up):
-                self.order(DropCheckpoint(self.next_id(), trial_id, index))
 
     def _end(self, reason: str) -> None:
         if not self.it.ending:
@@ -317,20 +335,3 @@ class Turn:
     def next_id(self) -> str:
         """The id of the next order of this record."""
         return order_id(self.record.epoch, self.record.position, len(self.commands))
-
-
-def _forget_moot(controller: Controller) -> None:
-    """Drops what the last driver left open about rows and checkpoints that a new one has just skipped or begun anew."""
-    for trial_id, order in list(controller.deciding.items()):
-        if controller.state.trial(trial_id).state != RUNNING:
-            del controller.deciding[trial_id]
-            controller.open_orders.pop(order)
-    for left in list(controller.open_orders.values()):
-        if isinstance(left, DropCheckpoint):
-            kept = controller.state.trial(left.trial_id).kept
-            if all(one.saved.index != left.index for one in kept):
-                controller.open_orders.pop(left.order)
-        elif isinstance(left, CommitCheckpoint):
-            pending = controller.state.trial(left.trial_id).pending
-            if all(one.saved.index != left.saved.index for one in pending):
-                controller.open_orders.pop(left.order)

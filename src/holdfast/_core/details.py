@@ -1,10 +1,16 @@
-"""What events hold: a checkpoint and a failure. They are as much for ever as the events; see `events.py`."""
+"""What events are made of: their base, a checkpoint, a failure, an order of the scheduler's. For ever, as events; see there."""
 
 from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Failure", "Saved"]
+from holdfast._core.policy import Placement
+
+__all__ = ["Fact", "Failure", "Saved", "Steering"]
+
+
+class Fact(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Base of all events: encoded as an array whose first element is the class's name."""
 
 
 class Saved(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -49,3 +55,29 @@ class Failure(msgspec.Struct, frozen=True, array_like=True, gc=False):
     signal: int | None = None
     log_tail: str = ""
     peak_memory: int = 0
+
+
+class Steering(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the scheduler ordered about a trial through its view, beside its answer.
+
+    Attributes:
+        trial_id: Which trial.
+        verb: "stop", "pause" (with its next row), "resume" (a paused one waits for a worker again) or "change" (from its next
+            start on it runs with what follows).
+        config: The whole new configuration, encoded; empty: as it was.
+        evaluated: The keys that the tag and `evaluated_params` show, encoded; empty: as they were.
+        tag: Its new experiment tag; empty: as it was.
+        donor: The trial from whose checkpoint it goes on (its own id for its own); empty: its resume point stays.
+        index: That checkpoint's index; -1: from scratch.
+        resources, placement: What it is given from then on; None: as it was.
+    """
+
+    trial_id: str
+    verb: str
+    config: bytes = b""
+    evaluated: bytes = b""
+    tag: str = ""
+    donor: str = ""
+    index: int = -1
+    resources: dict[str, float] | None = None
+    placement: Placement | None = None

@@ -13,7 +13,14 @@ from typing import NoReturn, Union
 
 import msgspec
 
-from holdfast._core.details import Failure, Saved
+from holdfast._core.checkpoint_events import (
+    CheckpointBroken,
+    CheckpointCommitted,
+    CheckpointDeleted,
+    CheckpointDropped,
+    CheckpointLost,
+)
+from holdfast._core.details import Fact, Failure, Saved, Steering
 from holdfast._core.policy import Placement, Policy, Resume
 from holdfast.errors import InternalError
 
@@ -38,18 +45,17 @@ __all__ = [
     "RequestReceived",
     "ResultReported",
     "Saved",
+    "SchedulerOrdered",
+    "Steering",
     "TailCut",
+    "TrialChosen",
     "TrialSuggested",
     "Woke",
     "unexpected",
 ]
 
 
-class _Event(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """Base of all events: encoded as an array whose first element is the class's name."""
-
-
-class ExperimentCreated(_Event, frozen=True):
+class ExperimentCreated(Fact, frozen=True):
     """The birth record, at position 0: what the job is.
 
     Attributes:
@@ -77,7 +83,7 @@ class ExperimentCreated(_Event, frozen=True):
     created_by: str
 
 
-class EpochStarted(_Event, frozen=True):
+class EpochStarted(Fact, frozen=True):
     """A driver took charge.
 
     Attributes:
@@ -102,7 +108,7 @@ class EpochStarted(_Event, frozen=True):
     definitions: dict[str, str]
 
 
-class EpochEnded(_Event, frozen=True):
+class EpochEnded(Fact, frozen=True):
     """A driver let go in good order.
 
     Attributes:
@@ -114,7 +120,7 @@ class EpochEnded(_Event, frozen=True):
     detail: str
 
 
-class TailCut(_Event, frozen=True):
+class TailCut(Fact, frozen=True):
     """Recovery cut what lay behind the last sync mark and did not read; the bytes are kept in `journal/cut/`."""
 
     file: str
@@ -122,7 +128,7 @@ class TailCut(_Event, frozen=True):
     size: int
 
 
-class TrialSuggested(_Event, frozen=True):
+class TrialSuggested(Fact, frozen=True):
     """The searcher answered with a configuration: a trial exists from here on.
 
     Attributes:
@@ -150,7 +156,7 @@ class TrialSuggested(_Event, frozen=True):
     placement: Placement | None = None
 
 
-class NothingSuggested(_Event, frozen=True):
+class NothingSuggested(Fact, frozen=True):
     """The searcher had no configuration to give: for now, or (`finished`) for good."""
 
     order: str
@@ -158,8 +164,8 @@ class NothingSuggested(_Event, frozen=True):
     finished: bool
 
 
-class AttemptStarted(_Event, frozen=True):
-    """A worker runs an attempt."""
+class AttemptStarted(Fact, frozen=True):
+    """A worker runs an attempt, behind the row of that number; -1: the row of the trial's resume point."""
 
     order: str
     trial_id: str
@@ -167,9 +173,10 @@ class AttemptStarted(_Event, frozen=True):
     host: str
     ip: str
     pid: int
+    number: int = -1
 
 
-class ResultReported(_Event, frozen=True):
+class ResultReported(Fact, frozen=True):
     """A trial reported a row.
 
     Attributes:
@@ -203,7 +210,7 @@ class ResultReported(_Event, frozen=True):
     pending: Saved | None = None
 
 
-class DecisionMade(_Event, frozen=True):
+class DecisionMade(Fact, frozen=True):
     """The one decision on a row; it is written before it is sent.
 
     Attributes:
@@ -213,7 +220,8 @@ class DecisionMade(_Event, frozen=True):
         heard: The position of the row: what the deciders had heard.
         changes: What callbacks changed in the row, encoded; empty for nothing.
         stop_all: Whether a stopper ends the whole experiment.
-        save: Whether a callback asked for a checkpoint of the row (class trainables).
+        save: Whether a callback or the scheduler asked for a checkpoint of the row (class trainables).
+        orders: What the scheduler ordered while it decided.
     """
 
     trial_id: str
@@ -224,9 +232,10 @@ class DecisionMade(_Event, frozen=True):
     changes: bytes = b""
     stop_all: bool = False
     save: bool = False
+    orders: list[Steering] = msgspec.field(default_factory=list)
 
 
-class AttemptEnded(_Event, frozen=True):
+class AttemptEnded(Fact, frozen=True):
     """A worker is done with an attempt: it "completed" (the function returned), was "stopped" as told, or "failed"."""
 
     trial_id: str
@@ -235,7 +244,7 @@ class AttemptEnded(_Event, frozen=True):
     failure: Failure | None = None
 
 
-class AttemptLost(_Event, frozen=True):
+class AttemptLost(Fact, frozen=True):
     """An attempt ended with its driver. No failure of the trial: it counts against no budget."""
 
     order: str
@@ -244,67 +253,7 @@ class AttemptLost(_Event, frozen=True):
     cause: str
 
 
-class CheckpointCommitted(_Event, frozen=True):
-    """A checkpoint became complete and durable after its row was recorded.
-
-    It was pending (`upload="async"`), or it was asked for by the decision on its row.
-
-    Attributes:
-        trial_id, attempt: Whose.
-        number: The row that it belongs to.
-        saved: What it is.
-        order: The `CommitCheckpoint` that this answers; empty where the worker did it by itself.
-        score: As in `ResultReported`.
-    """
-
-    trial_id: str
-    attempt: int
-    number: int
-    saved: Saved
-    order: str = ""
-    score: float | None = None
-
-
-class CheckpointLost(_Event, frozen=True):
-    """A pending checkpoint cannot be made durable any more: its files are gone. Its row stands.
-
-    Attributes:
-        order: The `CommitCheckpoint` that this answers.
-        problem: One line for people.
-    """
-
-    order: str
-    trial_id: str
-    index: int
-    problem: str
-
-
-class CheckpointDropped(_Event, frozen=True):
-    """Retention gave a checkpoint up. Its files go when this record is durable."""
-
-    order: str
-    trial_id: str
-    index: int
-
-
-class CheckpointDeleted(_Event, frozen=True):
-    """The files of a dropped checkpoint are gone."""
-
-    order: str
-    trial_id: str
-    index: int
-
-
-class CheckpointBroken(_Event, frozen=True):
-    """A checkpoint did not verify when an attempt wanted to load it; the one before it is used."""
-
-    trial_id: str
-    attempt: int
-    index: int
-    problem: str
-
-
-class Woke(_Event, frozen=True):
+class Woke(Fact, frozen=True):
     """The time that a `WakeAt` waited for has come; `trial_id` and `why` are the order's."""
 
     order: str
@@ -312,7 +261,7 @@ class Woke(_Event, frozen=True):
     why: str = ""
 
 
-class RequestReceived(_Event, frozen=True):
+class RequestReceived(Fact, frozen=True):
     """Somebody asked for something from outside (`holdfast stop`, `pause`, `resume`).
 
     Attributes:
@@ -326,7 +275,30 @@ class RequestReceived(_Event, frozen=True):
     trial_id: str = ""
 
 
-class InexactFound(_Event, frozen=True):
+class TrialChosen(Fact, frozen=True):
+    """The scheduler said which trial is to run next; empty: none for now.
+
+    Attributes:
+        order: The `ChooseTrial` that this answers.
+        heard: The last position that the scheduler had heard.
+        trial_id: Its choice.
+        orders: What it ordered while it chose.
+    """
+
+    order: str
+    heard: int
+    trial_id: str
+    orders: list[Steering] = msgspec.field(default_factory=list)
+
+
+class SchedulerOrdered(Fact, frozen=True):
+    """What the scheduler ordered while it heard the record at position `heard`."""
+
+    heard: int
+    orders: list[Steering]
+
+
+class InexactFound(Fact, frozen=True):
     """A plug-in gave another answer on replay than the one on record, which stands."""
 
     plugin: str
@@ -354,6 +326,8 @@ Event = Union[
     CheckpointCommitted,
     CheckpointLost,
     RequestReceived,
+    TrialChosen,
+    SchedulerOrdered,
 ]
 
 

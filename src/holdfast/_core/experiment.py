@@ -27,12 +27,15 @@ from holdfast._core.events import (
     Record,
     RequestReceived,
     ResultReported,
+    SchedulerOrdered,
     TailCut,
+    TrialChosen,
     TrialSuggested,
     Woke,
     unexpected,
 )
 from holdfast._core.policy import Policy
+from holdfast._core.steering import pinned, settle, spoil, steer
 from holdfast._core.succession import take_over
 from holdfast._core.trial import FINAL, PAUSED, PENDING, TrialState
 from holdfast.errors import InternalError
@@ -58,10 +61,12 @@ class ExperimentState(msgspec.Struct):
         cuts: Torn tails that were cut.
         definitions: Name → sha256 of what is in force now.
         revived: Finished trials that the newest epoch took up again.
+        cancelled: Trials that the newest record ended and that had no worker.
         kept_bytes: Size of all checkpoints that are kept.
         held: Whether somebody asked that the whole experiment pause.
         requests: Ids of the requests that were taken up.
         varied: Whether some trial has needs of its own.
+        heirs: Ids of trials that go on from a checkpoint of another, or of their own before they were changed.
         tally: How the attempts have gone since the newest driver took charge.
     """
 
@@ -86,6 +91,8 @@ class ExperimentState(msgspec.Struct):
     varied: bool = False
     held: bool = False
     requests: set[str] = set()
+    heirs: set[str] = set()
+    cancelled: list[str] = []
     tally: Tally = msgspec.field(default_factory=Tally)
 
     @property
@@ -121,6 +128,8 @@ class ExperimentState(msgspec.Struct):
         """
         if record.position != self.position + 1:
             raise InternalError(f"record {record.position} came after {self.position}")
+        if self.cancelled:
+            self.cancelled = []
         event = record.event
         if isinstance(event, ResultReported):
             self._reported(event, record.time)
@@ -133,10 +142,11 @@ class ExperimentState(msgspec.Struct):
         elif isinstance(event, CheckpointCommitted):
             self.trial(event.trial_id).commit(event)
             self.kept_bytes += event.saved.size
-        elif isinstance(event, (CheckpointDropped, CheckpointBroken, CheckpointLost)):
-            trial = self.trial(event.trial_id)
-            self.kept_bytes -= sum(kept.saved.size for kept in trial.kept if kept.saved.index == event.index)
-            trial.forget(event.index)
+            settle(self, self.trial(event.trial_id))
+        elif isinstance(event, CheckpointBroken):
+            spoil(self, self.trial(event.trial_id), event.index, event.donor)
+        elif isinstance(event, (CheckpointDropped, CheckpointLost)):
+            self._given_up(event)
         else:
             self._of_the_whole(event)
         self.position = record.position
@@ -152,7 +162,9 @@ class ExperimentState(msgspec.Struct):
         | CheckpointDeleted
         | Woke
         | InexactFound
-        | RequestReceived,
+        | RequestReceived
+        | TrialChosen
+        | SchedulerOrdered,
     ) -> None:
         match event:
             case ExperimentCreated():
@@ -173,6 +185,8 @@ class ExperimentState(msgspec.Struct):
                 self.inexact.append(event)
             case RequestReceived():
                 self._requested(event)
+            case TrialChosen() | SchedulerOrdered():
+                steer(self, event.orders)
             case _:
                 unexpected(event)
 
@@ -222,6 +236,14 @@ class ExperimentState(msgspec.Struct):
         trial.progressed = time
         if event.saved is not None:
             self.kept_bytes += event.saved.size
+            settle(self, trial)
+
+    def _given_up(self, event: CheckpointDropped | CheckpointLost) -> None:
+        trial = self.trial(event.trial_id)
+        if self.heirs and (event.trial_id, event.index) in pinned(self):
+            return  # a trial was told to go on from it while the drop was on its way: it stays
+        self.kept_bytes -= sum(kept.saved.size for kept in trial.kept if kept.saved.index == event.index)
+        trial.forget(event.index)
 
     def _decided(self, event: DecisionMade) -> None:
         trial = self.trial(event.trial_id)
@@ -233,8 +255,12 @@ class ExperimentState(msgspec.Struct):
         trial.unwanted = trial.unwanted and event.action != "STOP"
         if event.action == "STOP":
             trial.stopped_by = event.by
+        if event.action != "CONTINUE":
+            trial.ordered = ""
         if event.stop_all:
             self.stop_all(event.by)
+        if event.orders:
+            steer(self, event.orders)
 
     def stop_all(self, why: str) -> None:
         """The whole experiment ends early: what has no worker ends now, what runs with its next row."""
@@ -250,6 +276,8 @@ class ExperimentState(msgspec.Struct):
         after = trial.state
         if before == after:
             return
+        if signal == "cancelled":
+            self.cancelled.append(trial.trial_id)
         trial.owes = signal == "owing" or (trial.owes and after not in FINAL)
         self.unfinished += (after not in FINAL) - (before not in FINAL)
         if before == PENDING:

@@ -45,6 +45,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         no_progress_timeout_s: Seconds that an attempt may go without a row; 0: any number.
         stop_after_failures: End when so many attempts in a row have failed (1 or more), or such a part of all (below 1);
             0: never.
+        chooses: Whether the scheduler says which trial has a free place; else the earliest that waits, then the earliest
+            paused one.
         cleans_up: Whether an attempt ends with a cleanup of the user's own, which is waited for (class trainables).
     """
 
@@ -72,6 +74,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     trial_timeout_s: float = 0.0
     no_progress_timeout_s: float = 0.0
     stop_after_failures: float = 0.0
+    chooses: bool = False
 
     @property
     def scored_by(self) -> str:

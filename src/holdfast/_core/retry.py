@@ -45,7 +45,7 @@ def allowed(trial: TrialState, failure: Failure, policy: Policy) -> bool:
     `restart_errored` is how one asks for it.
     """
     if not counts(failure):
-        return bool(trial.kept)
+        return trial.resume_point() is not None
     budget = _own_budget(failure, policy)
     spent = trial.failures if budget is None else _spent_together(trial, failure)
     limit = policy.max_failures if budget is None else budget

@@ -50,6 +50,7 @@ def _take_up(state: ExperimentState, trial: TrialState, how: str) -> None:
     elif how == "restart":
         state.kept_bytes -= sum(kept.saved.size for kept in trial.kept)
         trial.branch_off()
+        state.heirs.discard(trial.trial_id)
         state.move(trial, "restarted")
     else:
         trial.mark = max(trial.mark, trial.number)  # a row that waited for a decision stands without one

@@ -29,6 +29,7 @@ __all__ = [
     "STOPPING",
     "TABLE",
     "TERMINATED",
+    "Inherited",
     "Kept",
     "TrialState",
     "next_state",
@@ -71,6 +72,7 @@ SIGNALS = {
     "finishing": "AttemptStarted, to redo the rows up to the stop and save",
     "repeated": "ResultReported, on the way to the checkpoint that is owed",
     "cancelled": "the experiment is stopping, or somebody asked that the trial stop, and it has no worker",
+    "called": "the scheduler wants it to run again",
     "resumed": "EpochStarted, resuming trials in this state",
     "restarted": "EpochStarted, restarting trials in this state",
     "skipped": "EpochStarted, giving up trials in this state",
@@ -120,6 +122,7 @@ TABLE: dict[tuple[str, str], str] = {
     (PAUSED, "failed_for_good"): ERROR,
     (PAUSED, "lost"): PAUSED,
     (PAUSED, "cancelled"): TERMINATED,
+    (PAUSED, "called"): PENDING,
     (PAUSED, "resumed"): PAUSED,
     (PAUSED, "restarted"): PENDING,
     (PAUSED, "skipped"): TERMINATED,
@@ -157,6 +160,25 @@ class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
     score: float | None = None
 
 
+class Inherited(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where a trial that the scheduler changed goes on from, until it has a checkpoint of its own behind the change.
+
+    Attributes:
+        donor: The trial whose checkpoint it is; its own id where it is its own.
+        source: That trial's directory.
+        saved: The checkpoint; None: from scratch.
+        number: The row of this trial behind which it goes on.
+        iteration, time_total_s: The counters to go on from: the checkpoint's.
+    """
+
+    donor: str
+    source: str
+    saved: Saved | None
+    number: int
+    iteration: int
+    time_total_s: float
+
+
 class TrialState(msgspec.Struct, gc=False):
     """What the journal says of one trial.
 
@@ -178,6 +200,11 @@ class TrialState(msgspec.Struct, gc=False):
         held: Whether somebody asked that it pause: it is given no worker until somebody asks that it resume.
         unwanted: Whether somebody asked that it stop: it ends with its next row.
         resources, placement: What it is given, where that is its own; see `TrialSuggested`.
+        ordered: What the scheduler ordered to become of it when that is possible: "STOP" or "PAUSE" with its next row, "RESUME"
+            when its worker is gone.
+        inherited: Where it goes on from after a change of the scheduler's, while it has no checkpoint of its own behind it.
+        donor: The trial whose checkpoint it went on from last, where that was another one.
+        floor: The row behind which the newest change took effect: checkpoints of rows up to it are never gone on from.
         last: The newest row of the history that a user sees; None before the first.
         changes: What callbacks changed in `last`, encoded.
         current: The newest row of the newest attempt.
@@ -217,20 +244,26 @@ class TrialState(msgspec.Struct, gc=False):
     progressed: float = 0.0
     resources: dict[str, float] | None = None
     placement: Placement | None = None
+    ordered: str = ""
+    inherited: Inherited | None = None
+    donor: str = ""
+    floor: int = 0
 
-    def resume_point(self) -> Kept | None:
-        """The checkpoint that the next attempt begins from."""
-        return self.kept[-1] if self.kept else None
+    def resume_point(self) -> Kept | Inherited | None:
+        """What the next attempt begins from; None: from scratch."""
+        if self.kept and self.kept[-1].number > self.floor:
+            return self.kept[-1]
+        return self.inherited
 
     def may_resume(self) -> bool:
         """Whether the trial can go on at all: not when the last of its checkpoints was broken; it must be restarted then."""
-        return bool(self.kept) or self.failure is None or self.failure.kind != "checkpoint"
+        return self.resume_point() is not None or self.failure is None or self.failure.kind != "checkpoint"
 
     def begin(self, event: AttemptStarted, wall: float) -> None:
         """A worker runs an attempt, from the resume point on."""
         point = self.resume_point()
         self.attempt = event.attempt
-        self.number = point.number if point else 0
+        self.number = event.number if event.number >= 0 else point.number if point else 0
         self.current = None
         self.began = wall
         self.host, self.ip, self.pid = event.host, event.ip, event.pid
@@ -285,7 +318,9 @@ class TrialState(msgspec.Struct, gc=False):
         """The trial begins anew: a new directory, no checkpoint, a new history."""
         self.branch += 1
         self.dirname = f"{self.dirname.partition('_restart')[0]}_restart{self.branch}"
-        self.number = self.mark = self.failures = self.next_index = 0
+        self.number = self.mark = self.failures = self.next_index = self.floor = 0
+        self.inherited = None
+        self.ordered = ""
         self.spent = {}
         self.kept, self.pending = [], []
         self.owes = False

@@ -11,6 +11,7 @@ from holdfast._core import retention
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.ids import checkpoint_name, pending_name
 from holdfast._core.policy import Policy
+from holdfast._core.steering import pinned
 from holdfast._core.trial import FINAL, Kept, TrialState
 
 __all__ = ["checkpoints", "disk_use", "excess", "pending"]
@@ -44,7 +45,7 @@ def excess(state: ExperimentState) -> str:
     """Why the checkpoints take more than `max_total_bytes`; empty where they do not."""
     if not 0 < state.policy.max_total_bytes < state.kept_bytes:
         return ""
-    if retention.over_budget(state.trials.values(), state.policy, set()):
+    if retention.over_budget(state.trials.values(), state.policy, set(), pinned(state)):
         return "the driver ended before it could give up those that are not needed; the next one does"
     resuming = sum(bool(trial.kept) and trial.state not in FINAL for trial in state.trials.values())
     if not resuming:

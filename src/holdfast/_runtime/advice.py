@@ -7,6 +7,7 @@ on. Live, the answer goes on record; on replay it is held against the recorded o
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from holdfast import settings, values
@@ -19,20 +20,24 @@ from holdfast._core.events import (
     NothingSuggested,
     Record,
     ResultReported,
+    SchedulerOrdered,
+    Steering,
+    TrialChosen,
     TrialSuggested,
 )
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.trial import ERROR, RUNNING, TERMINATED, TrialState
 from holdfast._runtime.chance import given_chance
-from holdfast._runtime.roll import ControllerView, Roll
+from holdfast._runtime.roll import Roll
+from holdfast._runtime.scheduling import SchedulerDesk
 from holdfast._runtime.searching import SearcherDesk
-from holdfast.errors import ConfigError, MetricMissing
+from holdfast._runtime.view import ControllerView
+from holdfast.errors import MetricMissing
 from holdfast.schedulers.base import TrialScheduler
 from holdfast.stopper.base import Stopper
 
 __all__ = ["Advice", "Judgement", "Plugins", "asks_user_code"]
-
-_ACTIONS = {"CONTINUE": "CONTINUE", "NOOP": "CONTINUE", "PAUSE": "PAUSE", "STOP": "STOP"}
+_ALWAYS = frozenset({"training_iteration", "time_total_s"})  # every row holds these
 
 
 class Plugins(NamedTuple):
@@ -62,6 +67,8 @@ class Judgement(NamedTuple):
     action: str
     by: str
     stop_all: bool
+    orders: Sequence[Steering] = ()
+    save: bool = False
 
 
 def _at_least(value: Any, bound: Any) -> bool:
@@ -72,12 +79,14 @@ def _at_least(value: Any, bound: Any) -> bool:
         return False
 
 
-def _asked(state: ExperimentState, trial_id: str) -> str | None:
-    """What somebody asked from outside that becomes of a trial at its next row."""
+def _asked(state: ExperimentState, trial_id: str) -> tuple[str, str] | None:
+    """What becomes of a trial at its next row because somebody asked from outside, or the scheduler ordered it; and who."""
     trial = state.trial(trial_id)
     if trial.unwanted:
-        return "STOP"
-    return "PAUSE" if trial.held or state.held else None
+        return "STOP", "request"
+    if trial.held or state.held:
+        return "PAUSE", "request"
+    return (trial.ordered, "scheduler") if trial.ordered in ("STOP", "PAUSE") else None
 
 
 def _same_code(then: dict[str, str], now: dict[str, str]) -> bool:
@@ -96,11 +105,12 @@ class Advice:
     """The plug-ins' one interlocutor.
 
     Args:
-        plugins, desk, state, roll: What it asks, and what they see.
+        plugins, desk, state, roll, view: What it asks, and what they see.
         seed: The experiment's seed.
         versions: Of Python and libraries in this process; None to have every answer thought again and compared.
 
     Attributes:
+        scheduling: Where the scheduler is spoken to.
         replaying: Whether answers are held against the record instead of going on it.
         mismatches: Answers that did not repeat, as they are to go on record.
     """
@@ -111,36 +121,39 @@ class Advice:
         desk: SearcherDesk,
         state: ExperimentState,
         roll: Roll,
+        view: ControllerView,
         seed: int,
         versions: dict[str, str] | None = None,
     ) -> None:
         self.plugins = plugins
         self.desk = desk
+        self.scheduling = SchedulerDesk(plugins.scheduler, view, self._chance, idle=plugins.idle_scheduler)
         self.replaying = True
         self.mismatches: list[InexactFound] = []
         self._state = state
         self._roll = roll
-        self._view = ControllerView(roll)
         self._seed = seed
         self._versions = versions
         self._judged: dict[str, Judgement] = {}
         self._warned: set[str] = set()
         self._blind = plugins.idle_scheduler and plugins.stopper is None and not plugins.criteria
-        self._strict = plugins.metric if settings.strict_metrics() else None
+        needed = (plugins.metric, *getattr(plugins.scheduler, "required", ())) if settings.strict_metrics() else ()
+        self._strict = [name for name in dict.fromkeys(needed) if name and name not in _ALWAYS]
 
     def check(self, row: ResultReported) -> None:
         """Looks at a row before it goes on record.
 
         Raises:
-            MetricMissing: It lacks the metric that the job is about.
+            MetricMissing: It lacks the metric that the job is about, or a key that the scheduler requires.
         """
-        if self._strict is None:
+        if not self._strict:
             return
         metrics = values.decode(row.metrics, None)
-        if self._strict not in metrics and self._strict not in values.flatten(metrics):
-            full = self._roll.row(self._state.trial(row.trial_id), row)
-            if self._strict not in full:
-                raise MetricMissing(self._strict, sorted(map(str, metrics)))
+        for name in self._strict:
+            if name not in metrics and name not in values.flatten(metrics):
+                full = self._roll.row(self._state.trial(row.trial_id), row)
+                if name not in full:
+                    raise MetricMissing(name, sorted(map(str, metrics)))
 
     def hear(self, record: Record) -> None:
         """Has scheduler and searcher hear a record that was just folded."""
@@ -150,7 +163,7 @@ class Advice:
         elif isinstance(event, TrialSuggested):
             if self.replaying:
                 self._compare("searcher", record.position, self.desk.settle(event))
-            self._scheduler("on_trial_add", event.trial_id)
+            self._tell("on_trial_add", event.trial_id)
         elif isinstance(event, NothingSuggested):
             if self.replaying:
                 self._compare("searcher", record.position, self.desk.settle(event))
@@ -161,7 +174,12 @@ class Advice:
             for trial_id in [trial_id for trial_id in self._judged if self._state.trial(trial_id).state != RUNNING]:
                 del self._judged[trial_id]  # skipped or begun anew: the row is not decided any more
             for trial_id in self._state.revived:
-                self._scheduler("on_trial_add", trial_id)
+                self._tell("on_trial_add", trial_id)
+        elif isinstance(event, (TrialChosen, SchedulerOrdered)) and self.replaying:
+            self._compare("scheduler", record.position, self.scheduling.settle(event))
+        for trial_id in self._state.cancelled:
+            self._tell("on_trial_remove", trial_id)
+            self.desk.tell("on_trial_complete", trial_id, result=self._flat(self._state.trial(trial_id)) or None)
 
     def judge(self, order: Decide, row: ResultReported, position: int) -> Judgement:
         """Asks stop rules and scheduler about a row, at the fold of its record.
@@ -186,13 +204,15 @@ class Advice:
 
     def _judge(self, row: ResultReported, position: int) -> Judgement:
         action, by, stop_all = "CONTINUE", "scheduler", False
+        orders: list[Steering] = []
+        save = False
         plugins, state = self.plugins, self._state
         if row.done:
             action, by = "STOP", "done"
         elif state.stopping:
             action, by = "STOP", state.stopping
         elif (asked := _asked(state, row.trial_id)) is not None:
-            action, by = asked, "request"
+            action, by = asked
         elif not self._blind:
             full = self._roll.row(state.trial(row.trial_id), row)
             flat = values.flatten(full)
@@ -201,10 +221,10 @@ class Advice:
             elif plugins.stopper is not None and self._stopper(plugins.stopper, "stopper", row, full):
                 action, by = "STOP", "stopper"
             else:
-                action = self._scheduler("on_trial_result", row.trial_id, flat, number=row.number)
+                action, orders, save = self.scheduling.decide(self._roll.of(row.trial_id), flat, row.number)
         if plugins.stopper is not None and not state.stopping and self._stopper(plugins.stopper, "stop_all", row):
             action, by, stop_all = "STOP", "stopper", True
-        return Judgement(row.trial_id, row.number, position, action, by, stop_all)
+        return Judgement(row.trial_id, row.number, position, action, by, stop_all, orders, save)
 
     def _reached(self, flat: dict[str, Any]) -> bool:
         for key, bound in self.plugins.criteria.items():
@@ -225,43 +245,33 @@ class Advice:
         with chance:
             return bool(stopper(row.trial_id, *full) if full else stopper.stop_all())
 
-    def _scheduler(self, method: str, trial_id: str, *result: dict[str, Any], number: int = 0) -> str:
-        """Calls the scheduler; the answer of `on_trial_result` as one of CONTINUE, PAUSE and STOP."""
-        scheduler = self.plugins.scheduler
-        if self.plugins.idle_scheduler:
-            return "CONTINUE"
-        chance = contextlib.nullcontext() if scheduler.own_chance else self._chance(method, trial_id, number)
-        with chance:
-            answer = getattr(scheduler, method)(self._view, self._roll.of(trial_id), *result)
-        if method != "on_trial_result":
-            return ""
-        try:
-            return _ACTIONS[answer]
-        except (KeyError, TypeError):
-            name = type(scheduler).__name__
-            raise ConfigError(
-                f"{name}.on_trial_result answered {answer!r}; it must be TrialScheduler.CONTINUE, PAUSE, STOP or NOOP."
-            ) from None
+    def _tell(self, method: str, trial_id: str, *result: dict[str, Any]) -> None:
+        """Has the scheduler hear something about a trial."""
+        if not self.plugins.idle_scheduler:
+            self.scheduling.tell(self._state.position, method, self._roll.of(trial_id), *result)
 
     def _chance(self, who: str, trial_id: str, number: int) -> contextlib.AbstractContextManager[None]:
+        if not trial_id:
+            return given_chance(self._seed, who, number)
         trial = self._state.trial(trial_id)
         return given_chance(self._seed, who, trial.index, trial.branch, number)
 
     def _hear_decision(self, event: DecisionMade) -> None:
         if self.replaying:
             judged = self._judged.pop(event.trial_id, None)
+            row = f"row {event.number} of {event.trial_id}"
             if judged is None or (judged.action, judged.stop_all) != (event.action, event.stop_all):
                 was = "nothing" if judged is None else judged.action
-                self._compare(
-                    "scheduler", self._state.position, f"row {event.number} of {event.trial_id}: {was} for {event.action}"
-                )
+                self._compare("scheduler", self._state.position, f"{row}: {was} for {event.action}")
+            elif [*judged.orders] != event.orders:
+                self._compare("scheduler", self._state.position, f"{row}: what it ordered did not repeat")
         if event.action != "STOP":
             if not self.desk.searcher.instant:  # one that answers without thinking learns from ends alone
                 self.desk.tell("on_trial_result", event.trial_id, self._flat(self._state.trial(event.trial_id)))
             return
         flat = self._flat(self._state.trial(event.trial_id))
         if event.by != "scheduler":
-            self._scheduler("on_trial_complete", event.trial_id, flat)
+            self._tell("on_trial_complete", event.trial_id, flat)
         self.desk.tell("on_trial_complete", event.trial_id, result=flat)
 
     def _hear_end(self, event: AttemptEnded) -> None:
@@ -269,10 +279,10 @@ class Advice:
         if trial.state == TERMINATED and event.outcome == "completed" and not trial.stopped_by:
             flat = self._flat(trial)
             flat["done"] = True
-            self._scheduler("on_trial_complete", event.trial_id, flat)
+            self._tell("on_trial_complete", event.trial_id, flat)
             self.desk.tell("on_trial_complete", event.trial_id, result=flat)
         elif trial.state == ERROR:
-            self._scheduler("on_trial_error", event.trial_id)
+            self._tell("on_trial_error", event.trial_id)
             self.desk.tell("on_trial_complete", event.trial_id, error=True)
         if trial.state in (TERMINATED, ERROR):
             self._roll.forget(event.trial_id)

@@ -44,6 +44,9 @@ class Gate:
         start = controller.open_orders.get(controller.running.get(seen.trial_id, ""))
         if not isinstance(start, StartAttempt) or start.attempt != seen.attempt:
             return None
+        if seen.trial_id in controller.recalled:
+            over = isinstance(seen, AttemptEnded)
+            return AttemptLost(start.order, seen.trial_id, seen.attempt, "recalled") if over else None
         if isinstance(seen, ResultReported):
             return self._row(seen)
         if isinstance(seen, CheckpointCommitted):

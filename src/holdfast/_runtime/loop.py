@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from holdfast._core.commands import (
     AskSearcher,
+    ChooseTrial,
     Command,
     CommitCheckpoint,
     Decide,
@@ -249,7 +250,8 @@ class Driver:
             heard=judgement.heard,
             changes=amendment.changes,
             stop_all=judgement.stop_all,
-            save=amendment.save,
+            save=amendment.save or judgement.save,
+            orders=[*judgement.orders],
         )
 
     def again(self, command: Command) -> None:
@@ -274,10 +276,13 @@ class Driver:
                 answers.append(self.answer(parts.advice.judge(command, record.event, record.position)))
             elif isinstance(command, AskSearcher):
                 parts.advice.ask(command, record.position)
+            elif isinstance(command, ChooseTrial):
+                parts.advice.scheduling.choose(command, record.position)
             elif isinstance(command, DropCheckpoint):
                 answers.append(CheckpointDropped(command.order, command.trial_id, command.index))
             else:
                 self._outbox.append(command)
+        answers += parts.advice.scheduling.said()
 
     def _carry_out(self) -> None:
         while self._unnamed:
@@ -287,8 +292,7 @@ class Driver:
         if self.parts.strict:
             self.parts.journal.sync(mark=False)
         reach("before_dispatch")
-        outbox, self._outbox = self._outbox, []
-        engine = self.parts.engine
+        outbox, self._outbox, engine = self._outbox, [], self.parts.engine
         for command in outbox:
             match command:
                 case Reply():
@@ -308,7 +312,7 @@ class Driver:
                     self._deletions.append((self.state.position, command))
                 case EndEpoch():
                     self.ending = command.reason
-                case Decide() | AskSearcher() | DropCheckpoint():
+                case Decide() | AskSearcher() | ChooseTrial() | DropCheckpoint():
                     pass  # answered before anything is carried out
                 case _:
                     unexpected(command)
@@ -316,8 +320,7 @@ class Driver:
     def _delete(self) -> list[Event]:
         """Deletes dropped checkpoints whose drop is durable."""
         done: list[Event] = []
-        durable = self.parts.journal.durable
-        while self._deletions and self._deletions[0][0] <= durable:
+        while self._deletions and self._deletions[0][0] <= self.parts.journal.durable:
             _, order = self._deletions.pop(0)
             reach("before_delete")
             self.parts.storage.delete(f"{order.dirname}/{checkpoint_name(order.index)}")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from holdfast._core.commands import (
     AskSearcher,
+    ChooseTrial,
     CommitCheckpoint,
     Decide,
     DeleteCheckpoint,
@@ -60,6 +61,8 @@ def replay(
                 advice.judge(command, record.event, record.position)
             elif isinstance(command, AskSearcher):
                 advice.ask(command, record.position)
+            elif isinstance(command, ChooseTrial):
+                advice.scheduling.choose(command, record.position)
 
 
 def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: list[Event]) -> None:
@@ -76,6 +79,7 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
     callbacks.catch_up()
     left_open: list[Order] = list(controller.open_orders.values())
     judged = advice.still_open()
+    said: list[Event] = [*advice.scheduling.said()]
     foreseen = advice.desk.foreseen()
     inexact: list[InexactFound] = list(advice.mismatches)
     advice.replaying = False
@@ -84,6 +88,7 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
     driver.record([started, *cuts, *inexact])
     still = [judgement for judgement in judged if judgement.trial_id in controller.deciding]
     driver.record([driver.answer(judgement, repeated=True) for judgement in still])
+    driver.record(said)
     driver.record(list(foreseen))
     lost: list[Event] = []
     dropped: list[Event] = []

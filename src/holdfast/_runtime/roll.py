@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 from holdfast import values
@@ -12,7 +12,7 @@ from holdfast._core.trial import TrialState
 from holdfast._projection.rows import full_row
 from holdfast.trial import Load, References, Surroundings, Trial
 
-__all__ = ["ControllerView", "Roll"]
+__all__ = ["Roll"]
 
 _NO_REFERENCES: References = {}
 
@@ -31,6 +31,10 @@ class Roll(Sequence[Trial]):
         self.experiment_id = created.experiment_id
         policy = created.policy
         self._around = Surroundings(path, self.experiment_id, created.trainable_name, policy, load, self.last_row, references)
+
+    def let_change(self, change: Callable[..., None]) -> None:
+        """Has the trials' setters go where a scheduler's orders are taken."""
+        self._around.change = change
 
     def of(self, trial_id: str) -> Trial:
         """The one object that stands for a trial."""
@@ -71,18 +75,3 @@ class Roll(Sequence[Trial]):
         if isinstance(index, slice):
             return [self.of(trial_id) for trial_id in self._state.by_index[index]]
         return self.of(self._state.by_index[index])
-
-
-class ControllerView:
-    """What a scheduler gets as its first argument: pictures of the trials and nothing that could change one."""
-
-    def __init__(self, roll: Roll) -> None:
-        self._roll = roll
-
-    def get_trials(self) -> Sequence[Trial]:
-        """All trials, in order of creation."""
-        return self._roll
-
-    def get_live_trials(self) -> list[Trial]:
-        """The trials that are not finished."""
-        return [trial for trial in self._roll if not trial.is_finished()]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -75,6 +76,7 @@ class SearcherDesk:
     Attributes:
         own_chance: As given.
         calls: How often the searcher was called.
+        thought_s: How long it has taken over all calls in this process: what a replay of them would take again.
         trusting: Whether the versions that wrote the records being replayed are those that run now. Then a searcher that
             answers by number alone is not asked again for what is on record: it could only repeat it.
     """
@@ -92,6 +94,7 @@ class SearcherDesk:
     ) -> None:
         self.searcher = searcher
         self.calls = 0
+        self.thought_s = 0.0
         self.trusting = False
         self._seed = seed
         self._prefix = prefix
@@ -212,8 +215,12 @@ class SearcherDesk:
 
     def _call(self, number: int, method: str, *arguments: Any, **named: Any) -> Any:
         chance = contextlib.nullcontext() if self.own_chance else given_chance(self._seed, "searcher", number)
-        with chance:
-            return getattr(self.searcher, method)(*arguments, **named)
+        began = time.perf_counter()
+        try:
+            with chance:
+                return getattr(self.searcher, method)(*arguments, **named)
+        finally:
+            self.thought_s += time.perf_counter() - began
 
     def _think(self, number: int, order: AskSearcher, heard: int) -> _Thought:
         suggestion = self._call(number, "suggest", trial_id(self._prefix, order.index))

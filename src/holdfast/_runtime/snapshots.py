@@ -7,6 +7,7 @@ and published only when the journal is durable that far.
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,10 +17,11 @@ from holdfast._core.controller import Controller
 from holdfast._journal import Journal
 from holdfast._runtime.advice import Advice
 from holdfast._runtime.callbacks import CallbackDesk
+from holdfast.search.base import Searcher, memory_of, remind
 
 __all__ = ["SCHEMA", "Cut", "Snapshots", "load"]
 
-SCHEMA = 2  # of what stands inside a snapshot; one of another number is dropped
+SCHEMA = 3  # of what stands inside a snapshot; one of another number is dropped
 
 
 class Cut(NamedTuple):
@@ -32,8 +34,16 @@ class Cut(NamedTuple):
     memories: list[dict[str, Any] | None]
 
 
+class _Memory(NamedTuple):
+    """Stands for a searcher that has no pickle: what it says that it remembers."""
+
+    of: dict[str, Any]
+
+
 class Snapshots:
     """When to take one: by default when the records since the last outnumber four times the trials, and 20,000.
+
+    Or when the searcher has thought half a second, and ten times as long as the last one took to take.
 
     Where callbacks have a memory, which is kept nowhere else, 500 records are enough, and each orderly end has one.
 
@@ -45,6 +55,8 @@ class Snapshots:
     def __init__(self, due: Callable[[int, int, int], bool] | None = None, last: int = -1) -> None:
         self._due = due or _default_due
         self._last = last
+        self._by_thought = due is None
+        self._thought_s = self._took_s = 0.0
 
     def consider(
         self, controller: Controller, advice: Advice, callbacks: CallbackDesk, journal: Journal, *, ending: bool = False
@@ -55,27 +67,41 @@ class Snapshots:
             return
         behind = position - self._last
         remembering = (ending or behind > _OFTEN) and any(memory is not None for memory in callbacks.memories())
-        if not remembering and not self._due(position, self._last, len(controller.state.trials)):
+        thought = advice.desk.thought_s
+        dear = self._by_thought and thought - self._thought_s > max(_DEAR_S, 10 * self._took_s)
+        if not remembering and not dear and not self._due(position, self._last, len(controller.state.trials)):
             return
-        if controller.deciding or controller.asking or not advice.desk.resting:  # an answer that is in no record would be lost
+        thinking = controller.deciding or controller.asking or controller.choosing or advice.scheduling.unsaid
+        if thinking or not advice.desk.resting:  # an answer that is in no record would be lost
             return
+        began = time.perf_counter()
         if journal.durable < position:
             journal.sync()
         payload = _payload(controller, advice, callbacks)
         if payload is not None:
             journal.save_snapshot(SCHEMA, position, payload)
         self._last = position
+        self._thought_s, self._took_s = thought, time.perf_counter() - began
 
 
-def load(journal: Journal) -> Cut | None:
-    """The newest snapshot that counts, or None. One that cannot be read is no damage: recovery replays from further back."""
+def load(journal: Journal, fresh: Callable[[], Searcher]) -> Cut | None:
+    """The newest snapshot that counts, or None. One that cannot be read is no damage: recovery replays from further back.
+
+    Args:
+        journal: Where it is.
+        fresh: Makes the job's searcher anew, for one that keeps its memory only by `get_state` or `save`.
+    """
     found = journal.load_snapshot(SCHEMA)
     if found is None:
         return None
     position, payload = found
     try:
         core, plugins, calls, memories = msgspec.msgpack.decode(payload, type=tuple[Controller, bytes, int, bytes])
-        return Cut(position, core, pickle.loads(plugins), calls, pickle.loads(memories))
+        scheduler, stopper, searcher = pickle.loads(plugins)
+        if isinstance(searcher, _Memory):
+            memory, searcher = searcher, fresh()
+            remind(searcher, memory.of)
+        return Cut(position, core, (scheduler, stopper, searcher), calls, pickle.loads(memories))
     except Exception:  # noqa: BLE001 - a user's plug-in may raise anything while it is revived; the journal has it all
         return None
 
@@ -85,15 +111,19 @@ def _payload(controller: Controller, advice: Advice, callbacks: CallbackDesk) ->
 
     from holdfast import values
 
-    plugins = (advice.plugins.scheduler, advice.plugins.stopper, advice.desk.searcher)
+    others, searcher = (advice.plugins.scheduler, advice.plugins.stopper), advice.desk.searcher
     try:
-        pickled = values.pickled(plugins)
+        try:
+            pickled = values.pickled((*others, searcher))
+        except Exception:  # noqa: BLE001 - a searcher may hold what has no pickle, and have its own way to be saved
+            pickled = values.pickled((*others, _Memory(memory_of(searcher))))
         memories = cloudpickle.dumps(callbacks.memories())
     except Exception:  # noqa: BLE001 - a plug-in that cannot be pickled is replayed instead
         return None
     return msgspec.msgpack.encode((controller, pickled, advice.desk.calls, memories))
 
 
+_DEAR_S = 0.5  # of a searcher's thinking, which a replay would take again
 _OFTEN = 500  # records between snapshots where callbacks have a memory
 
 

@@ -24,7 +24,7 @@ from holdfast.errors import StorageError
 from holdfast.session import TuneContext
 from holdfast.trainable.tally import Tally, counters_in
 
-__all__ = ["Attempt", "AttemptSession", "failure_of"]
+__all__ = ["Attempt", "AttemptSession", "failure_of", "resumed_from"]
 
 _LARGEST_EXCEPTION = 256 * 1024
 _LARGEST_TRACEBACK = 64 * 1024
@@ -68,7 +68,7 @@ class Attempt:
         self._newest: Checkpoint | None = None
         self._tally = Tally()
         if order.resume is not None:
-            self._newest = Checkpoint(os.path.join(context.get_trial_dir(), checkpoint_name(order.resume.index)))
+            self._newest = Checkpoint(resumed_from(order, order.resume, context.get_trial_dir()))
             self._tally = Tally.of(counters_in(self._newest.path))
         elif begin_from:
             self._newest = Checkpoint(begin_from)
@@ -235,3 +235,9 @@ def _pickled(error: BaseException) -> bytes:
     except Exception:  # noqa: BLE001 - the border to the user's classes: pickling runs their code
         return b""
     return data if len(data) <= _LARGEST_EXCEPTION else b""
+
+
+def resumed_from(order: StartAttempt, saved: Saved, trial_dir: str) -> str:
+    """The directory of the checkpoint that an attempt resumes from: the trial's own, or another trial's beside it."""
+    where = os.path.join(trial_dir.removesuffix(order.dirname), order.source) if order.source else trial_dir
+    return os.path.join(where, checkpoint_name(saved.index))

@@ -23,9 +23,8 @@ import msgspec
 from holdfast import settings, values
 from holdfast._core.commands import StartAttempt
 from holdfast._core.events import AttemptEnded, CheckpointBroken, Failure, ResultReported
-from holdfast._core.ids import checkpoint_name
 from holdfast._worker import persist
-from holdfast._worker.attempt import Attempt
+from holdfast._worker.attempt import Attempt, resumed_from
 from holdfast._worker.processes import become_subreaper, end_descendants, has_children, most_memory
 from holdfast._worker.protocol import (
     Answer,
@@ -222,10 +221,11 @@ def run_attempt(
 def _beginning(order: StartAttempt, channel: Channel, trial_dir: str, place: Workplace) -> StartAttempt | Failure:
     """The order with the counters that the attempt goes on from, or why there is nothing to go on from."""
     if order.resume is not None:
-        problem = persist.verify(os.path.join(trial_dir, checkpoint_name(order.resume.index)), order.resume)
+        problem = persist.verify(resumed_from(order, order.resume, trial_dir), order.resume)
         if problem:
-            channel.tell(CheckpointBroken(order.trial_id, order.attempt, order.resume.index, problem))
-            return Failure("checkpoint", f"Checkpoint {order.resume.index} cannot be resumed from: {problem}")
+            channel.tell(CheckpointBroken(order.trial_id, order.attempt, order.resume.index, problem, order.donor))
+            whose = f" of {order.donor}" if order.donor else ""
+            return Failure("checkpoint", f"Checkpoint {order.resume.index}{whose} cannot be resumed from: {problem}")
     elif place.begin_from:
         if not os.path.isdir(place.begin_from):
             return Failure("storage", f"The checkpoint that trials begin from is gone: {place.begin_from}")

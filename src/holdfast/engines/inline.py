@@ -203,7 +203,7 @@ class _Opened:
         if isinstance(message, Begun):
             assert order is not None
             host, ip = host_and_address()
-            self._observed.append(AttemptStarted(order.order, order.trial_id, order.attempt, host, ip, message.pid))
+            self._observed.append(AttemptStarted(order.order, order.trial_id, order.attempt, host, ip, message.pid, order.number))
         else:
             self._observed.append(message)
         os.eventfd_write(self.bell, 1)

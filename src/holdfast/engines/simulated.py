@@ -100,7 +100,7 @@ class _States:
         if order.resume is None:
             return None, ""
         try:
-            data = self._storage.read(f"{order.dirname}/{checkpoint_name(order.resume.index)}/state.pkl")
+            data = self._storage.read(f"{order.source or order.dirname}/{checkpoint_name(order.resume.index)}/state.pkl")
         except FileNotFoundError:
             return None, "its files are gone"
         return (pickle.loads(data[4:]), "") if _is_whole(data) else (None, "its files are damaged")
@@ -197,10 +197,10 @@ class SimulatedEngine:
 
     def start(self, order: StartAttempt) -> None:
         assert self._train is not None
-        self._ready.append(AttemptStarted(order.order, order.trial_id, order.attempt, "simulated", "127.0.0.1", 0))
+        self._ready.append(AttemptStarted(order.order, order.trial_id, order.attempt, "simulated", "127.0.0.1", 0, order.number))
         state, problem = self._states.load(order)
         if problem and order.resume is not None:
-            self._ready.append(CheckpointBroken(order.trial_id, order.attempt, order.resume.index, problem))
+            self._ready.append(CheckpointBroken(order.trial_id, order.attempt, order.resume.index, problem, order.donor))
             self._ready.append(AttemptEnded(order.trial_id, order.attempt, "failed", Failure("checkpoint", problem)))
             return
         config = values.decode(order.config, self._definitions.load, self._references)

@@ -1,7 +1,8 @@
 """The port of schedulers: who decides, row by row, which trials go on.
 
-This module knows what a scheduler is asked and told. It refuses to know of drivers and journals: a scheduler gets views
-and returns one of four words.
+This module knows what a scheduler is asked and told. It refuses to know of drivers and journals: a scheduler gets a view
+and returns one of four words. What it orders through the view (stop, pause, resume, change a trial) goes on record with its
+answer and takes effect there.
 """
 
 from __future__ import annotations
@@ -31,12 +32,18 @@ class TrialScheduler:
     NOOP = "NOOP"
     own_chance = False
     _metric: str | None = None
+    _mode: str | None = None
     _supports_buffered_results = True
 
     @property
     def metric(self) -> str | None:
         """The metric that decides."""
         return self._metric
+
+    @property
+    def mode(self) -> str | None:
+        """Which way the metric is better: "min" or "max", where the scheduler was told."""
+        return self._mode
 
     @property
     def supports_buffered_results(self) -> bool:
@@ -68,11 +75,18 @@ class TrialScheduler:
         """Hears that a trial ended, with its last row."""
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Not called so far: a trial that will not run any more is in a final state in the view."""
+        """Hears that a trial that had no worker was stopped: by an order of the scheduler's own, or from outside."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Not asked so far: pending trials run in the order of their creation, then paused ones; overriding it is warned of."""
-        raise NotImplementedError(f"{type(self).__name__} must define choose_trial_to_run")
+        """Says which trial has a free place: the earliest pending one that fits, else the earliest paused one, or None for now.
+
+        A scheduler that overrides this is asked whenever there is a place and a trial without a worker, and something new was
+        heard since it last said None; its paused trials run again only when it chooses them. When nothing runs, nothing more
+        will come and it says None, the earliest one is run all the same.
+        """
+        trials = [trial for trial in tune_controller.get_trials() if tune_controller.may_start(trial)]
+        waiting = [trial for trial in trials if trial.status == trial.PENDING]
+        return next(iter(waiting or trials), None)
 
     def debug_string(self) -> str:
         """One line or more for people."""

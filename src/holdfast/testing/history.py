@@ -13,7 +13,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 
-from holdfast._core.admission import fits, request_of, together
+from holdfast._core.admission import fits, together
 from holdfast._core.commands import CommitCheckpoint, DeleteCheckpoint, DropCheckpoint, StartAttempt
 from holdfast._core.controller import Controller
 from holdfast._core.events import (
@@ -127,6 +127,12 @@ class _Checker:
                 yield f"{trial.trial_id}: the history has the rows {numbers}"
             decided = self.decisions.get((trial.trial_id, trial.branch), {})
             undecided = [number for number in numbers if number not in decided]
+            inherited = trial.inherited
+            if inherited is not None and inherited.saved is not None:
+                donor = self.state.trial(inherited.donor)
+                gone = all(kept.saved.index != inherited.saved.index for kept in donor.kept)
+                if gone and donor.dirname == inherited.source:
+                    yield f"{trial.trial_id}: goes on from checkpoint {inherited.saved.index} of {donor.trial_id}, which is gone"
             if undecided and (at_rest or undecided != numbers[-1:]):
                 yield f"{trial.trial_id}: rows {undecided} have no decision"
         if not at_rest:
@@ -165,17 +171,21 @@ class _Checker:
     def _started(self, event: AttemptStarted) -> None:
         self._running[event.trial_id] = event.attempt
         self._room_for_all()
-        point = self.state.trial(event.trial_id).resume_point()
-        self._expected[event.trial_id, event.attempt] = point.number + 1 if point else 1
+        self._expected[event.trial_id, event.attempt] = self.state.trial(event.trial_id).number + 1
 
     def _room_for_all(self) -> None:
         state, policy = self.state, self.state.policy
-        taken = [request_of(state.trial(trial_id), policy) for trial_id in self._running]
+        taken = [self._granted(trial_id) for trial_id in self._running]
         room = {} if state.epoch is None else state.epoch.resources
         if not fits(together(taken), room) or 0 < policy.max_concurrent < len(taken):
             self.problems.append(
                 f"{self._running} run with {taken} where {room} is: no more than {policy.max_concurrent or 'fit'}"
             )
+
+    def _granted(self, trial_id: str) -> dict[str, float]:
+        """What the running attempt was given: what the trial is to be given next may differ."""
+        start = self.controller.open_orders.get(self.controller.running.get(trial_id, ""))
+        return start.resources if isinstance(start, StartAttempt) else {}
 
     def _reported(self, record: Record, event: ResultReported) -> None:
         trial = self.state.trial(event.trial_id)

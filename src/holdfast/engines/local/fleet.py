@@ -185,7 +185,9 @@ class Fleet:
         limit = order.resources.get("memory", 0)
         if limit:
             self._memory.watch((order.trial_id, order.attempt), worker.pid, int(limit))
-        self._observed.append(AttemptStarted(order.order, order.trial_id, order.attempt, self._host, self._ip, worker.pid))
+        self._observed.append(
+            AttemptStarted(order.order, order.trial_id, order.attempt, self._host, self._ip, worker.pid, order.number)
+        )
         if self._echo is not None:
             prefix = f"({order.name} pid={worker.pid}) "
             self._echo.follow((order.trial_id, order.attempt), prefix)
