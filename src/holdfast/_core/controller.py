@@ -61,6 +61,7 @@ class Controller(msgspec.Struct):
         asking: The id of the open `AskSearcher`, or empty.
         choosing: The id of the open `ChooseTrial`, or empty.
         recalled: Trials whose running attempt was taken back: all that comes from it is its end.
+        lost: Trials whose attempt was lost, in that order: they were chosen before, and go on first.
         news: Whether something happened since the scheduler last chose no trial.
         heard_since: Whether something happened since the searcher last answered that it has nothing for now.
         delayed: Trial id → id of the open `WakeAt` before which it is not tried again.
@@ -84,6 +85,7 @@ class Controller(msgspec.Struct):
     choosing: str = ""
     news: bool = True
     recalled: set[str] = set()
+    lost: list[str] = []
 
     def handle(self, record: Record) -> list[Command]:
         """Takes one record in and says what is to be done because of it.
@@ -266,6 +268,8 @@ class Turn:
         for deadline in self.it.deadlines.pop(event.trial_id, ()):
             self.it.open_orders.pop(deadline, None)
         trial = self.state.trial(event.trial_id)
+        if isinstance(event, AttemptLost) and self.state.policy.chooses:
+            interventions.note_lost(self, trial)
         times.delay_retry(self, trial)
         for left in trial.pending:
             self.order(CommitCheckpoint(self.next_id(), trial.trial_id, event.attempt, trial.dirname, left.number, left.saved))
@@ -286,6 +290,7 @@ class Turn:
                 self._end("finished")
             return
         if self.state.policy.chooses:
+            interventions.start_lost(self)
             if it.may_choose():
                 it.choosing = self.next_id()
                 self.order(ChooseTrial(it.choosing))

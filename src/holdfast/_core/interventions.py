@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from holdfast._core.commands import KillAttempt, StartAttempt
 from holdfast._core.events import RequestReceived, Steering, TrialChosen
-from holdfast._core.trial import FINAL, PAUSED, PENDING, RUNNING
+from holdfast._core.trial import FINAL, PAUSED, PENDING, RUNNING, TrialState
 
 if TYPE_CHECKING:
     from holdfast._core.controller import Turn
 
-__all__ = ["heed", "on_choice", "on_request", "stop"]
+__all__ = ["heed", "note_lost", "on_choice", "on_request", "start_lost", "stop"]
 
 
 def on_request(turn: Turn, event: RequestReceived) -> None:
@@ -37,6 +37,24 @@ def heed(turn: Turn, orders: Iterable[Steering]) -> None:
             _call_back(turn, order.trial_id)
         elif order.verb == "change" and turn.state.trial(order.trial_id).state in (PENDING, PAUSED, RUNNING):
             _recall(turn, order.trial_id)
+
+
+def note_lost(turn: Turn, trial: TrialState) -> None:
+    """A trial that the scheduler had chosen has lost its attempt: not one whose attempt had come to rest by a decision."""
+    rested = trial.state == PAUSED and trial.current is not None and trial.current.attempt == trial.attempt
+    if trial.state in (PENDING, PAUSED) and not rested:
+        turn.it.lost.append(trial.trial_id)
+
+
+def start_lost(turn: Turn) -> None:
+    """Starts the trials that the scheduler had chosen and whose attempt was lost, at no cost to its order."""
+    it = turn.it
+    waiting = [turn.state.trial(trial_id) for trial_id in it.lost]
+    it.lost = [trial.trial_id for trial in waiting if trial.state in (PENDING, PAUSED)]
+    for trial in waiting:
+        if trial.trial_id in it.lost and it.startable(trial):
+            it.lost.remove(trial.trial_id)
+            turn.start(trial)
 
 
 def on_choice(turn: Turn, event: TrialChosen) -> None:

@@ -67,7 +67,7 @@ def pinned(state: ExperimentState) -> set[tuple[str, int]]:
 
 
 def _place(state: ExperimentState, inherited: Inherited) -> tuple[str, int] | None:
-    """Trial id and index of an inherited checkpoint; None where there is none, or its trial has begun anew in another directory."""
+    """Trial id and index of an inherited checkpoint; None where there is none, or its trial has begun anew elsewhere."""
     if inherited.saved is None or state.trials[inherited.donor].dirname != inherited.source:
         return None
     return inherited.donor, inherited.saved.index
