@@ -13,7 +13,7 @@ from typing import Any
 
 from holdfast.errors import ConfigError, ExperimentNotFound
 
-__all__ = ["SearchAlgorithm", "Searcher"]
+__all__ = ["Metric", "SearchAlgorithm", "Searcher", "memory_of", "remind"]
 
 Metric = str | list[str] | None
 
@@ -155,6 +155,36 @@ class Searcher(SearchAlgorithm):
         if not found:
             raise ExperimentNotFound(f"{checkpoint_dir} holds no searcher state ({pattern}).")
         self.restore(str(found[-1]))
+
+
+def memory_of(searcher: Searcher) -> dict[str, Any]:
+    """What a searcher remembers, by its `get_state`; of one that has no such method, what its own `save` writes.
+
+    Raises:
+        NotImplementedError: It has neither.
+    """
+    own = type(searcher)
+    if own.get_state is not Searcher.get_state or own.save is Searcher.save:
+        return {"state": searcher.get_state()}
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "state")
+        searcher.save(str(path))
+        return {"file": path.read_bytes()}
+
+
+def remind(searcher: Searcher, memory: dict[str, Any]) -> None:
+    """Gives a searcher what `memory_of` took from one of its kind."""
+    if "state" in memory:
+        searcher.set_state(memory["state"])
+        return
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "state")
+        path.write_bytes(memory["file"])
+        searcher.restore(str(path))
 
 
 def _check_objective(metric: Metric, mode: Metric) -> None:
