@@ -257,8 +257,8 @@ class ResultGrid:
                 continue
             [row] = self._source.last(trial)
             if filter_metric and mode:
-                row = _best_row(list(self._source.rows(trial)), filter_metric, mode, row)
-            row["config"] = self._source.config(trial)
+                row = _best_row(self._source.configured(trial), filter_metric, mode, row)
+            row.setdefault("config", self._source.config(trial))
             lines.append({**flatten(row), "logdir": os.path.join(self._source.root, trial.dirname)})
         return pandas.DataFrame(lines)
 
@@ -303,16 +303,16 @@ class _Source:
         failure = trial.failure if trial.state == ERROR else None
 
         def rows_of_checkpoints() -> list[tuple[Checkpoint, dict[str, Any]]]:
-            rows = list(self.rows(trial)) if saved else []
+            rows = self.configured(trial) if saved else []
             pairs = zip(saved, trial.kept, strict=True)
-            return [(it, {**rows[kept.number - 1], "config": config}) for it, kept in pairs if kept.number <= len(rows)]
+            return [(it, rows[kept.number - 1]) for it, kept in pairs if kept.number <= len(rows)]
 
         return Result(
             metrics,
             saved[-1] if saved else None,
             None if failure is None else lambda: revived(failure),
             path,
-            lambda: _frame([{**row, "config": config} for row in self.rows(trial)]),
+            lambda: _frame(self.configured(trial)),
             rows_of_checkpoints,
         )
 
@@ -330,6 +330,16 @@ class _Source:
         if self._history is None:
             self._history = load_history(self._storage)[1]
         return self._history.full_rows(trial, self._experiment_id, self._load)
+
+    def configured(self, trial: TrialState) -> list[dict[str, Any]]:
+        """All rows, each with the configuration that it ran with: a scheduler may have changed it since."""
+        rows = list(self.rows(trial))
+        known: dict[bytes, dict[str, Any]] = {}
+        for row, encoded in zip(rows, self._history.configs(trial) if self._history else (), strict=True):
+            if encoded not in known:
+                known[encoded] = decode(encoded, self._load, self._references)
+            row["config"] = known[encoded]
+        return rows
 
 
 def _best_row(rows: list[dict[str, Any]], metric: str, mode: str, otherwise: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Task:
         by_class: Whether the trainable is a class; then a stop rule ends the trials, `every` is its checkpoint_frequency,
             and a checkpoint at the end is left to the default.
         reuse: As `reuse_actors`.
+        population: "pbt" or "synch" for population based training, in step or not.
     """
 
     storage_path: str
@@ -69,6 +70,7 @@ class Task:
     restart_errored: bool = False
     by_class: bool = False
     reuse: bool = False
+    population: str = ""
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -183,7 +185,6 @@ class Table:
 def tuner(task: Task) -> Any:
     """The task as a new experiment, or the one that is there."""
     import holdfast as tune
-    from holdfast.schedulers import ASHAScheduler
 
     trainable = class_trainable() if task.by_class else train
     if tune.Tuner.can_restore(task.path):
@@ -203,7 +204,7 @@ def tuner(task: Task) -> Any:
             seed=7,
             reuse_actors=task.reuse,
             max_concurrent_trials=task.workers,
-            scheduler=ASHAScheduler(max_t=task.rows, grace_period=2, reduction_factor=2) if task.asha else None,
+            scheduler=_scheduler(task),
         ),
         run_config=tune.RunConfig(
             name="exp",
@@ -219,6 +220,21 @@ def tuner(task: Task) -> Any:
             stop={"training_iteration": task.rows} if task.by_class else None,
         ),
     )
+
+
+def _scheduler(task: Task) -> Any:
+    import holdfast as tune
+    from holdfast.schedulers import ASHAScheduler, PopulationBasedTraining
+
+    if task.population:
+        return PopulationBasedTraining(
+            "training_iteration",
+            perturbation_interval=3,
+            hyperparam_mutations={"x": tune.uniform(0, 1)},
+            quantile_fraction=0.5,
+            synch=task.population == "synch",
+        )
+    return ASHAScheduler(max_t=task.rows, grace_period=2, reduction_factor=2) if task.asha else None
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What follows the journal behind the report's path: the trials' files, and the terminal."""
+"""What follows the journal behind the report's path: the trials' files, the logs of a population, and the terminal."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from holdfast import settings
 from holdfast._assembly.submission import JobSpec
 from holdfast._core.events import EpochStarted, ExperimentCreated, Record
 from holdfast._core.experiment import ExperimentState
-from holdfast._journal import Journal
+from holdfast._journal import Journal, read
 from holdfast._projection.history import History, load_history
 from holdfast.console import Console, make_console
 from holdfast.logger.csv import CSVLoggerCallback
 from holdfast.logger.files import TrialFiles
 from holdfast.logger.json import JsonLoggerCallback
+from holdfast.logger.policy import PolicyFiles
 from holdfast.storage.base import Storage
 from holdfast.storage.local import LocalStorage
 
@@ -29,9 +30,18 @@ class FilesFollower:
         storage: Where the history is read from, if replay began behind a snapshot.
         state: The fold that everybody shares.
         history: Told all that is replayed; None where replay begins behind a snapshot.
+        policy: The logs of a population, where there is one.
     """
 
-    def __init__(self, files: TrialFiles, storage: Storage, state: ExperimentState, history: History | None) -> None:
+    def __init__(
+        self,
+        files: TrialFiles,
+        storage: Storage,
+        state: ExperimentState,
+        history: History | None,
+        policy: PolicyFiles | None = None,
+    ) -> None:
+        self._policy = policy
         self._files = files
         self._storage = storage
         self._state = state
@@ -42,29 +52,52 @@ class FilesFollower:
         """Takes in a record of an older driver."""
         if self._history is not None:
             self._history.hear(record, self._state)
+            if self._policy is not None:
+                self._policy.hear(record, self._state)
 
     def hear(self, record: Record) -> None:
         if isinstance(record.event, EpochStarted):
             self._catch_up(record)
+        elif self._policy is not None:
+            self._policy.hear(record, self._state)
         self._files.hear(record, self._state)
         self._busy = True
 
     def tick(self, now: float) -> bool:
         self._files.flush(now)
+        if self._policy is not None:
+            self._policy.flush()
         waiting, self._busy = self._busy, False
         return waiting
 
     def close(self) -> None:
         self._files.close()
+        if self._policy is not None:
+            self._policy.flush()
+            self._policy.close()
 
     def _catch_up(self, record: Record) -> None:
         history = self._history
         if history is None:
             _, history = load_history(self._storage)
+            if self._policy is not None:
+                _tell_all(self._policy, self._storage)
         else:
             history.hear(record, self._state)
+            if self._policy is not None:
+                self._policy.hear(record, self._state)
+        if self._policy is not None:
+            self._policy.catch_up()
         self._history = None
         self._files.catch_up(history, self._state)
+
+
+def _tell_all(policy: PolicyFiles, storage: Storage) -> None:
+    """Has the logs hear the whole journal, with a fold of its own."""
+    state = ExperimentState()
+    for record in read(storage):
+        state.fold(record)
+        policy.hear(record, state)
 
 
 class ScreenFollower:
@@ -111,7 +144,9 @@ def files_of(
     json = wanted and not any(isinstance(callback, JsonLoggerCallback) for callback in spec.run_config.callbacks)
     csv = wanted and not any(isinstance(callback, CSVLoggerCallback) for callback in spec.run_config.callbacks)
     files = TrialFiles(storage.root, created.experiment_id, json=json, csv=csv, load=load, in_charge=journal.in_charge)
-    return FilesFollower(files, storage, state, History() if from_start else None)
+    logs = wanted and getattr(spec.tune_config.scheduler, "log_config", False)
+    policy = PolicyFiles(storage.root, journal.in_charge) if logs else None
+    return FilesFollower(files, storage, state, History() if from_start else None, policy)
 
 
 def screen_of(spec: JobSpec, state: ExperimentState, total: int) -> ScreenFollower | None:

@@ -56,6 +56,7 @@ class Attempt(msgspec.Struct, gc=False):
         failure: Why it failed.
         first, last: Numbers of its rows; 0 where it reported none.
         well: Whether the trial is none the worse for it: it ended as it should, or failed only when told to stop.
+        config, tag: What the trial ran with then, and was called; a scheduler may change both between attempts.
     """
 
     number: int
@@ -71,6 +72,8 @@ class Attempt(msgspec.Struct, gc=False):
     first: int = 0
     last: int = 0
     well: bool = False
+    config: bytes = b""
+    tag: str = ""
 
 
 class Superseded(msgspec.Struct, frozen=True, gc=False):
@@ -126,7 +129,12 @@ class TrialHistory:
         ran = self.attempts.get(row.attempt)
         if ran is None:
             return Place(trial.trial_id, trial.tag, trial.host, trial.ip, trial.pid)
-        return Place(trial.trial_id, trial.tag, ran.host, ran.ip, ran.pid)
+        return Place(trial.trial_id, ran.tag or trial.tag, ran.host, ran.ip, ran.pid)
+
+    def config(self, trial: TrialState, row: ResultReported) -> bytes:
+        """What a row ran with, encoded."""
+        ran = self.attempts.get(row.attempt)
+        return trial.config if ran is None or not ran.config else ran.config
 
     def put(self, row: ResultReported) -> None:
         """Takes a row in at its number."""
@@ -225,6 +233,11 @@ class History:
         for row in history.rows:
             yield shown(row, history.changes.get(row.number, b""), history.place(trial, row), experiment_id, load, config)
 
+    def configs(self, trial: TrialState) -> list[bytes]:
+        """For each row that counts the configuration, encoded, that it ran with."""
+        history = self._trials[trial.trial_id]
+        return [history.config(trial, row) for row in history.rows]
+
     def _of(self, trial_id: str, record: Record) -> TrialHistory:
         history = self._trials[trial_id]
         history.position = record.position
@@ -237,7 +250,9 @@ class History:
         if attempt is None:
             attempt = history.attempts[event.attempt] = Attempt(event.attempt, history.branch)
         if isinstance(event, AttemptStarted):
+            trial = state.trial(event.trial_id)
             attempt.host, attempt.ip, attempt.pid, attempt.began = event.host, event.ip, event.pid, wall
+            attempt.config, attempt.tag = trial.config, trial.tag
             return
         attempt.ended = wall
         if isinstance(event, AttemptLost):

@@ -164,7 +164,7 @@ class ControllerView:
 
     @property
     def awaits_suggestion(self) -> bool:
-        """Whether the searcher has been asked for another trial and has not answered yet. Its answer is heard, also if it is none."""
+        """Whether the searcher has been asked for another trial and has not answered yet. Its answer, also none, is heard."""
         return bool(self._controller.asking)
 
     def stop_trial(self, trial: Trial) -> None:

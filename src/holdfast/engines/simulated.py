@@ -243,12 +243,10 @@ class SimulatedEngine:
         if not self._ready and (not self._queue or self._queue[0][0] > now + timeout):
             self.clock.sleep(timeout)
         elif not self._ready:
-            time, _, run, row = heapq.heappop(self._queue)
+            time = self._queue[0][0]
             self.clock.sleep(time - now)
-            if row is None:
-                self._step(run)
-            else:
-                self._upload(run, row)
+            while self._queue and self._queue[0][0] == time:  # what happens at one moment is seen together
+                self._happen(*heapq.heappop(self._queue)[2:])
         ready, self._ready = self._ready, []
         return ready
 
@@ -260,6 +258,12 @@ class SimulatedEngine:
             run.steps.close()
         self._runs.clear()
         self._queue.clear()
+
+    def _happen(self, run: _Run, row: ResultReported | None) -> None:
+        if row is not None:
+            self._upload(run, row)
+        elif not run.over:
+            self._step(run)
 
     def _schedule(self, run: _Run, config: dict[str, Any]) -> None:
         moment = Moment(run.order.trial_id, run.order.attempt, run.number + 1, self.clock.monotonic())

@@ -1,7 +1,8 @@
 """`TrialFiles`: the files that tools for Ray Tune read, in each trial's directory.
 
-    params.json, params.pkl     the config, written when the first attempt starts
-    result.json, progress.csv   one row per report, as the history has it: redone rows replaced, cut rows gone
+    params.json, params.pkl     the config, written when the first attempt starts, and anew when a scheduler changed it
+    result.json, progress.csv   one row per report, as the history has it: redone rows replaced, cut rows gone; each with
+                                the config that it ran with
     error.txt, error.pkl        every failure of the trial; the newest exception, gone when a later attempt succeeds
 
 Knows the journal's records and writes what follows from them. Refuses to know what ought to happen, and is never read
@@ -26,6 +27,8 @@ from holdfast._core.events import (
     DecisionMade,
     Record,
     ResultReported,
+    SchedulerOrdered,
+    TrialChosen,
 )
 from holdfast._core.trial import FINAL, TrialState
 from holdfast._projection.history import History
@@ -93,6 +96,7 @@ class TrialFiles:
             now = state.trial(event.trial_id)
             trial = self._of(now)
             trial.over = False
+            trial.ran_with = now.config
             trial.place = Place(now.trial_id, now.tag, event.host, event.ip, event.pid)
         elif isinstance(event, CheckpointCommitted) and event.trial_id in self._trials:
             self._busy[event.trial_id] = trial = self._trials[event.trial_id]
@@ -100,6 +104,11 @@ class TrialFiles:
         elif isinstance(event, AttemptEnded) or (isinstance(event, AttemptLost) and event.trial_id in self._trials):
             now = state.trial(event.trial_id)
             self._of(now).ended(event, record.wall, now)
+        if isinstance(event, (DecisionMade, TrialChosen, SchedulerOrdered)):
+            for order in event.orders:
+                if order.config and order.trial_id in self._trials:
+                    self._busy[order.trial_id] = trial = self._trials[order.trial_id]
+                    trial.changed(state.trial(order.trial_id).config)
 
     def flush(self, now: float | None = None) -> None:
         """Writes what was heard.
@@ -148,7 +157,8 @@ class TrialFiles:
                 if not told.began() or vouched_for:
                     continue
                 files = self._of(trial)
-                files.rebuild(told, trial, list(history.full_rows(trial, self._experiment_id)), always=not final)
+                rows = zip(history.full_rows(trial, self._experiment_id), history.configs(trial), strict=True)
+                files.rebuild(told, trial, [files.configured(*pair) for pair in rows], always=not final)
                 if final:
                     files.close()
                     del self._trials[trial.trial_id]

@@ -13,11 +13,15 @@ import msgspec
 
 from holdfast.values import flatten, plain
 
-__all__ = ["csv_text", "flat_cells", "json_line", "json_object", "json_text", "parse_csv"]
+__all__ = ["JsonText", "csv_text", "flat_cells", "json_line", "json_object", "json_text", "parse_csv"]
 
 _encode = msgspec.json.Encoder().encode
 _ALWAYS = "checkpoint_dir_name"
 _ATOMS = frozenset({int, float, str, bool, type(None)})
+
+
+class JsonText(bytes):
+    """What is JSON text already."""
 
 
 def json_text(value: object, indent: int | None = None) -> bytes:
@@ -41,7 +45,10 @@ def json_object(row: dict[str, Any]) -> bytes:
 
 
 def json_line(row: dict[str, Any], config: bytes) -> bytes:
-    """A row and its config (JSON text already) as one line."""
+    """A row and its config (JSON text already) as one line; a `JsonText` in the row's own `config` goes before the other."""
+    own = row.get("config")
+    if isinstance(own, JsonText):
+        row, config = {key: value for key, value in row.items() if key != "config"}, own
     body = json_object(row)
     if "config" in row or len(body) <= 2:
         return body + b"\n"

@@ -17,7 +17,7 @@ from holdfast._core.trial import FINAL, TERMINATED, TrialState
 from holdfast._projection.failures import how, revived
 from holdfast._projection.history import TrialHistory, shown, with_checkpoint
 from holdfast._projection.rows import Place
-from holdfast.logger.lines import json_object
+from holdfast.logger.lines import JsonText, json_object
 from holdfast.logger.rowfile import Row, RowFile, replace, same, sweep
 from holdfast.values import Opaque, decode
 
@@ -32,8 +32,9 @@ class OneTrial:
 
     Attributes:
         directory: Absolute.
-        config_text: The config as JSON text.
+        config_text: The config that the trial was found with, as JSON text; rows that ran with another say so.
         place: Where the newest attempt runs.
+        ran_with: The config, encoded, that rows from here on ran with.
         over: Whether no attempt runs.
         final: Whether nothing more is to come.
         with_params: Whether the params files are wanted.
@@ -43,9 +44,11 @@ class OneTrial:
         "_begun",
         "_changes",
         "_config",
+        "_encoded",
         "_experiment_id",
         "_failures",
         "_files",
+        "_load",
         "_mark",
         "_newest",
         "_overlay",
@@ -57,6 +60,7 @@ class OneTrial:
         "final",
         "over",
         "place",
+        "ran_with",
         "with_params",
     )
 
@@ -67,9 +71,9 @@ class OneTrial:
         self.final = False
         self.with_params = True
         self._experiment_id = experiment_id
-        self._config = decode(trial.config)
-        if load is not None and _holds(self._config, Opaque):
-            self._config = decode(trial.config, load)
+        self._load = load
+        self._encoded = self.ran_with = trial.config
+        self._config = _loaded(trial.config, load)
         self.config_text = json_object(self._config)
         self._begun = False
         self._mark = trial.mark
@@ -77,7 +81,7 @@ class OneTrial:
         self._changes: dict[int, bytes] = {}
         self._undecided: ResultReported | None = None
         self._newest: ResultReported | None = None
-        self._queue: list[tuple[ResultReported, Place] | int] = []  # a number: cut behind it
+        self._queue: list[tuple[ResultReported, Place, bytes] | int] = []  # a number: cut behind it
         self._overlay: dict[int, Row] = {}
         self._failures: list[tuple[int, Failure, float, str]] = []
         self._well = False
@@ -87,13 +91,18 @@ class OneTrial:
 
     # What was heard.
 
+    def changed(self, config: bytes) -> None:
+        """A scheduler changed the config: the params files are to say so."""
+        self._config = _loaded(config, self._load)
+        self._begun = False
+
     def reported(self, row: ResultReported) -> None:
         self._settle()  # a checkpoint was asked for, and none has come
         self._newest = row
         if row.number > self._mark:
             self._undecided = row  # what callbacks change in it comes with the decision
         else:
-            self._queue.append((row, self.place))
+            self._queue.append((row, self.place, self.ran_with))
 
     def decided(self, decision: DecisionMade) -> None:
         self._mark = decision.number
@@ -107,7 +116,7 @@ class OneTrial:
         row = self._newest
         if row is not None and row.number == event.number and row.saved is None and row.pending is None:
             self._undecided = None
-            self._queue.append((with_checkpoint(row, event), self.place))
+            self._queue.append((with_checkpoint(row, event), self.place, self.ran_with))
 
     def ended(self, event: AttemptEnded | AttemptLost, wall: float, trial: TrialState) -> None:
         self._settle()
@@ -124,7 +133,7 @@ class OneTrial:
 
     def _settle(self) -> None:
         if self._undecided is not None:
-            self._queue.append((self._undecided, self.place))
+            self._queue.append((self._undecided, self.place, self.ran_with))
             self._undecided = None
 
     # Writing.
@@ -142,8 +151,8 @@ class OneTrial:
                     there, fresh = item, []
                 del fresh[item - there :]
                 continue
-            row, place = item
-            full = shown(row, self._changes.get(row.number, b""), place, self._experiment_id, None, None)
+            row, place, config = item
+            full = self.configured(shown(row, self._changes.get(row.number, b""), place, self._experiment_id, None, None), config)
             if row.number <= there:
                 self._overlay[row.number] = full
             elif row.number <= there + len(fresh):
@@ -163,7 +172,8 @@ class OneTrial:
         """Makes all files what the history says."""
         os.makedirs(self.directory, exist_ok=True)
         sweep(self.directory)
-        self._write_params()
+        if self.with_params:
+            write_params(self.directory, self._config)
         self._begun = True
         for file in self._files:
             file.rebuild(rows, always=always)
@@ -173,6 +183,12 @@ class OneTrial:
         self._failures = [(it.number, it.failure, it.ended, it.host) for it in ended if it.failure is not None]
         self._well = bool(ended) and ended[-1].well
         self._write_failures(anew=True)
+
+    def configured(self, row: Row, config: bytes) -> Row:
+        """The row with the config that it ran with, unless it is the one that all have anyway, or the user's own key."""
+        if config != self._encoded:
+            row.setdefault("config", JsonText(json_object(_loaded(config, self._load))))
+        return row
 
     def close(self) -> None:
         for file in self._files:
@@ -187,12 +203,9 @@ class OneTrial:
     def _begin(self) -> None:
         if not self._begun:
             os.makedirs(self.directory, exist_ok=True)
-            self._write_params()
+            if self.with_params:
+                write_params(self.directory, self._config)
             self._begun = True
-
-    def _write_params(self) -> None:
-        if self.with_params:
-            write_params(self.directory, self._config)
 
     def _write_failures(self, *, anew: bool = False) -> None:
         text, pickled = os.path.join(self.directory, "error.txt"), os.path.join(self.directory, "error.pkl")
@@ -225,6 +238,12 @@ def write_params(directory: str, config: dict[str, Any]) -> None:
         path = os.path.join(directory, name)
         if not _create(path, data) and not same(path, data):
             os.close(replace(path, data))
+
+
+def _loaded(config: bytes, load: Load | None) -> dict[str, Any]:
+    """A config, without unpickling where that can be."""
+    decoded: dict[str, Any] = decode(config)
+    return decode(config, load) if load is not None and _holds(decoded, Opaque) else decoded
 
 
 def _failure_text(attempt: int, failure: Failure, wall: float, host: str) -> str:

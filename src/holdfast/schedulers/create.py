@@ -9,6 +9,12 @@ from holdfast.errors import ConfigError
 from holdfast.schedulers.async_hyperband import AsyncHyperBandScheduler
 from holdfast.schedulers.base import TrialScheduler
 from holdfast.schedulers.fifo import FIFOScheduler
+from holdfast.schedulers.hb_bohb import HyperBandForBOHB
+from holdfast.schedulers.hyperband import HyperBandScheduler
+from holdfast.schedulers.median_stopping_rule import MedianStoppingRule
+from holdfast.schedulers.pb2 import PB2
+from holdfast.schedulers.pbt import PopulationBasedTraining, PopulationBasedTrainingReplay
+from holdfast.schedulers.resource_changing_scheduler import ResourceChangingScheduler
 
 __all__ = ["create_scheduler"]
 
@@ -17,6 +23,14 @@ _NAMED: dict[str, type[TrialScheduler]] = {
     "async_hyperband": AsyncHyperBandScheduler,
     "asynchyperband": AsyncHyperBandScheduler,
     "fifo": FIFOScheduler,
+    "pb2": PB2,
+    "pbt": PopulationBasedTraining,
+    "pbt_replay": PopulationBasedTrainingReplay,
+    "resource_changing": ResourceChangingScheduler,
+    "hb_bohb": HyperBandForBOHB,
+    "hyperband": HyperBandScheduler,
+    "median_stopping_rule": MedianStoppingRule,
+    "medianstopping": MedianStoppingRule,
 }
 
 

@@ -27,6 +27,7 @@ from holdfast._projection.history import birth_of, load_history
 from holdfast.config import RunConfig, TuneConfig
 from holdfast.engines.simulated import SimulatedEngine
 from holdfast.errors import InternalError
+from holdfast.logger.policy import PolicyFiles
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
 from holdfast.testing.disk import SimulatedStorage
@@ -107,13 +108,15 @@ class Simulation:
 def digest(storage: Storage) -> list[Any]:
     """What an experiment ended as, without clocks, hosts and ids: equal for a restored and an uninterrupted run.
 
-    Per trial: its number, configuration, state, failures and branch, and each row as users see it with its decision.
+    Per trial: its number, configuration, state, failures and branch, the log of what it went on from (of a population), and each
+    row as users see it with its decision.
     """
     state, history = load_history(storage)
     decisions: dict[tuple[str, int, int], tuple[str, str]] = {}
-    fold = type(state)()
+    fold, policy = type(state)(), PolicyFiles("")
     for record in read(storage):
         fold.fold(record)
+        policy.hear(record, fold)
         event = record.event
         if type(event).__name__ == "DecisionMade":
             trial = fold.trial(event.trial_id)  # type: ignore[union-attr]
@@ -124,5 +127,5 @@ def digest(storage: Storage) -> list[Any]:
             (row.number, row.metrics, row.iteration, row.done, decisions.get((trial.trial_id, trial.branch, row.number)))
             for row in history.rows(trial.trial_id)
         ]
-        ends.append((trial.index, trial.config, trial.state, trial.failures, trial.branch, rows))
+        ends.append((trial.index, trial.config, trial.state, trial.failures, trial.branch, policy.lines(trial.trial_id), rows))
     return ends

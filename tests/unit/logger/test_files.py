@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast._core.events import EpochStarted
+from holdfast import values
+from holdfast._core.events import EpochStarted, SchedulerOrdered, Steering
 from holdfast._core.experiment import ExperimentState
 from holdfast._projection.history import History
 from holdfast.errors import StorageError, TrialFailed
@@ -469,3 +470,39 @@ def test_a_row_names_the_checkpoint_that_came_after_it(tmp_path):
     story.stopped(name)
     assert written() == ["checkpoint_000000", None, None, "checkpoint_000001"]
     driver.files.close()
+
+
+def test_rows_keep_the_config_that_they_ran_with_and_params_show_the_newest(tmp_path):
+    story = Story()
+    story.start(name := story.suggest({"lr": 0.5, "net": {"width": 3}}))
+    for config in ({"lr": 0.25, "net": {"width": 3}}, {"lr": 0.125, "net": {"width": 4}}):
+        story.row(name, save=True)
+        story.decide(name, "PAUSE", {"added": 1})
+        story.stopped(name)
+        encoded = values.encode(config)
+        story.add(SchedulerOrdered(0, [Steering(name, "change", encoded, encoded, f"0@perturbed[lr={config['lr']}]", name)]))
+        story.start(name)
+    story.row(name)
+    story.decide(name, "CONTINUE")
+    written(story, tmp_path / "live")
+    where = trial_dir(story, name, tmp_path / "live")
+    rows = rows_in(where)
+    assert [row["config"]["lr"] for row in rows] == [0.5, 0.25, 0.125]
+    assert [row["config"]["net"]["width"] for row in rows] == [3, 3, 4]
+    assert [row["experiment_tag"] for row in rows] == ["0_lr=0", "0@perturbed[lr=0.25]", "0@perturbed[lr=0.125]"]
+    with open(os.path.join(where, "params.json"), encoding="utf-8") as file:
+        assert json.load(file) == {"lr": 0.125, "net": {"width": 4}}
+    with open(os.path.join(where, "params.pkl"), "rb") as file:
+        assert pickle.load(file) == {"lr": 0.125, "net": {"width": 4}}
+    story.epoch()
+    again = Driver(tmp_path / "again", story)
+    for record in story.records[:-1]:
+        again.state.fold(record)
+        again.history.hear(record, again.state)
+    again.catch_up_with(story.records[-1])
+    again.files.close()
+    names = ("result.json", "progress.csv", "params.json", "params.pkl")
+    where_again = trial_dir(story, name, tmp_path / "again")
+    for file_name in names:
+        with open(os.path.join(where, file_name), "rb") as one, open(os.path.join(where_again, file_name), "rb") as other:
+            assert one.read() == other.read()

@@ -67,6 +67,57 @@ def test_it_decides_as_the_paper_says(seed):
     assert "STOP" in answers
 
 
+def reference_in_brackets(stream, bracket_of, max_t, grace, eta, mode):
+    """As `reference`, where bracket s has its rungs at r·η^(k+s) (section 3.3 there, line 2 of Algorithm 1), times may jump, and
+    values may be anything: what is no number is not judged, what is not finite is judged worse than any and enters no rung.
+    """
+    rungs, passed, answers = {}, {}, []
+    for name, t, value in stream:
+        s = bracket_of[name]
+        goes_on = True
+        reached = [k for k in range(20) if grace * eta ** (k + s) <= min(t, max_t)]
+        if reached and isinstance(value, float) and reached[-1] > passed.get(name, -1):
+            passed[name] = reached[-1]
+            score = -value if mode == "min" else value
+            before = rungs.setdefault((s, reached[-1]), [])
+            if before:
+                goes_on = math.isfinite(value) and score >= np.quantile(before, 1 - 1 / eta)
+            before += [score] if math.isfinite(value) else []
+        answers.append("CONTINUE" if goes_on and t < max_t else "STOP")
+    return answers
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_several_brackets_jumps_and_what_is_no_number(seed):
+    chance = random.Random(seed)
+    print("seed", seed)
+    max_t, grace, eta = chance.choice([9, 27, 100]), chance.choice([1, 2]), chance.choice([2, 3, 4])
+    mode, brackets = chance.choice(["min", "max"]), chance.choice([1, 2, 3])
+    scheduler = ASHAScheduler("t", "loss", mode, max_t, grace, eta, brackets)
+    scheduler.set_search_properties(None, None, seed=seed)
+    score = chance.choice([lambda: chance.gauss(0, 1), lambda: float(chance.randrange(3))])
+    step, bad = chance.choice([lambda: 1, lambda: chance.choice([0.5, 1, 7])]), chance.choice([0.05, 0.4])
+    for number in range(30):
+        scheduler.on_trial_add(None, trial(number))
+    bracket_of = {int(name[-5:]): place[0] for name, place in vars(scheduler)["_places"].items()}
+    times, alive, stream, answers = dict.fromkeys(range(30), 0), list(range(30)), [], []
+    while alive and len(stream) < 600:
+        number = chance.choice(alive)
+        times[number] += step()
+        value = chance.choice([math.nan, math.inf, -math.inf, None, "text", ...]) if chance.random() < bad else score()
+        stream.append((number, times[number], value))
+        row = {"t": times[number]} if value is ... else {"t": times[number], "loss": value}
+        answers.append(scheduler.on_trial_result(None, trial(number), row))
+        if answers[-1] == "STOP" or chance.random() < 0.02:
+            alive.remove(number)
+            if answers[-1] != "STOP":
+                scheduler.on_trial_error(None, trial(number))
+        if chance.random() < 0.02:
+            scheduler = pickle.loads(pickle.dumps(scheduler))
+    assert answers == reference_in_brackets(stream, bracket_of, max_t, grace, eta, mode)
+    assert "STOP" in answers
+
+
 def started(**kwargs):
     return ASHAScheduler(**{"metric": "m", "mode": "max", "max_t": 16, "reduction_factor": 2, **kwargs})
 
@@ -178,8 +229,8 @@ def test_save_and_restore(tmp_path):
 
 def test_fifo_runs_pending_trials_before_paused_ones():
     fifo = FIFOScheduler()
-    trials = [SimpleNamespace(status=status) for status in ("RUNNING", "PAUSED", "PENDING", "PENDING")]
-    driver = SimpleNamespace(get_trials=lambda: trials)
+    trials = [SimpleNamespace(status=status, PENDING="PENDING") for status in ("RUNNING", "PAUSED", "PENDING", "PENDING")]
+    driver = SimpleNamespace(get_trials=lambda: trials, may_start=lambda trial: trial.status != "RUNNING")
     assert fifo.choose_trial_to_run(driver) is trials[2]
     trials[2:] = []
     assert fifo.choose_trial_to_run(driver) is trials[1]
