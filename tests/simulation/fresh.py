@@ -23,7 +23,7 @@ class Task(NamedTuple):
     """A disk as found after a crash, and what to do with it.
 
     Attributes:
-        job, workers: Of `JOBS`.
+        job, workers: Of `JOBS` or `PAIRS`.
         files: What stands on the disk.
         snapshots: "never", "each" or "random".
         seed: Of all chance in the task.
@@ -117,13 +117,14 @@ def carry_out(task: Task) -> Found:
     from holdfast.testing.simulation import digest
     from simulation.checking import problems_of
     from simulation.jobs import JOBS
+    from simulation.pairs import PAIRS
 
     chance = random.Random(task.seed)
     due = {"never": lambda *_: False, "each": lambda *_: True, "random": lambda *_: chance.random() < 0.3}[task.snapshots]
     disk = SimulatedStorage()
     disk.begin_with(task.files)
     before = list(read(disk))
-    simulation = JOBS[task.job](task.workers)
+    simulation = (JOBS.get(task.job) or PAIRS[task.job])(task.workers)
     simulation.run(disk, snapshot_due=due)
     if task.crash:
         again = crash(disk, chance.randrange(len(disk.log) + 1), chance, chance.choice(["kill", "power"]))
@@ -140,9 +141,14 @@ def serve() -> None:
 
     import simulation.checking
     import simulation.jobs  # noqa: F401 - imported once, for all children
+    from simulation.pairs import PAIRS, warm_up
 
+    warm = False
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
     while (task := _receive(stdin)) is not None:
+        if task.job in PAIRS and not warm:
+            warm_up()  # here, once, and not in each child
+            warm = True
         stdout.flush()
         pid = os.fork()
         if pid == 0:
