@@ -112,6 +112,10 @@ class Trial:
         """
         self._around.change(self, config=config)
 
+    def set_experiment_tag(self, experiment_tag: str) -> None:
+        """Gives the trial another tag from its next start on; otherwise as `set_config`."""
+        self._around.change(self, tag=experiment_tag)
+
     def update_resources(self, resources: PlacementGroupFactory) -> None:
         """Has the trial be given something else from its next start on; otherwise as `set_config`."""
         self._around.change(self, resources=resources)

@@ -1,4 +1,4 @@
-"""Writes a golden journal of this version: `python tests/replay/make_golden.py v2-plain` (or `v2-compacted`).
+"""Writes a golden journal of this version: `python tests/replay/make_golden.py v3-plain` (or `v3-compacted`).
 
 A golden journal is written once and kept for ever: what cannot replay every older one does not ship. An existing one is
 never overwritten; a changed format gets a new name. Beside the journal stands `expected.json`: every record's fields by
@@ -21,6 +21,7 @@ import msgspec
 from holdfast._core import events as e
 from holdfast._core.commands import (
     AskSearcher,
+    ChooseTrial,
     Command,
     CommitCheckpoint,
     Decide,
@@ -58,6 +59,7 @@ POLICY = Policy(
     retry_delay_s=1.0,
     no_progress_timeout_s=500.0,
     stop_after_failures=9.0,
+    chooses=True,
 )
 
 
@@ -111,6 +113,7 @@ class Script:
         epoch, cuts = self.journal.epoch, self.journal.cuts
         lost, decisions = self.open(StartAttempt), self.open(Decide)
         asked, drops, deletes = self.open(AskSearcher), self.open(DropCheckpoint), self.open(DeleteCheckpoint)
+        asked += self.open(ChooseTrial)
         self.record(
             e.EpochStarted(epoch, {"cpu": 2.0}, Resume(), "local", "golden", 1, "golden", 1, {"holdfast": "0.1.0"}, {}),
             *cuts,
@@ -160,7 +163,8 @@ class Script:
         elif isinstance(command, StartAttempt):
             self.record(e.AttemptStarted(command.order, command.trial_id, command.attempt, "golden", "127.0.0.1", 7))
             if command.resume is not None and command.index <= 1 and command.attempt == 2:
-                self.record(e.CheckpointBroken(command.trial_id, command.attempt, command.resume.index, "a file is missing"))
+                broken = command.resume.index
+                self.record(e.CheckpointBroken(command.trial_id, command.attempt, broken, "a file is missing", command.donor))
                 self.end(command.trial_id, command.attempt, "failed", e.Failure("storage", "the checkpoint is broken"))
             elif command.number >= ROWS:
                 self.end(command.trial_id, command.attempt, "completed")
@@ -170,7 +174,10 @@ class Script:
             index = int(command.trial_id[-1])
             action = {(1, 2): "PAUSE", (2, 3): "STOP"}.get((index, command.number), "CONTINUE")
             save = (index, command.number) == (2, 1)
-            self.record(e.DecisionMade(command.trial_id, command.number, action, "scheduler", position, save=save))
+            orders = [self.changed(command.trial_id, donor=self.controller.state.at(0))] if action == "PAUSE" else []
+            self.record(e.DecisionMade(command.trial_id, command.number, action, "scheduler", position, save=save, orders=orders))
+        elif isinstance(command, ChooseTrial):
+            self.choose(command)
         elif isinstance(command, Reply):
             self.replied(command)
         elif isinstance(command, DropCheckpoint):
@@ -188,6 +195,24 @@ class Script:
             self.record(e.Woke(command.order, command.trial_id, command.why))
         else:
             assert isinstance(command, (WakeAt, EndEpoch, KillAttempt)), command
+
+    def choose(self, order: ChooseTrial) -> None:
+        """The earliest trial that may start; trial 3 begins with another configuration than it was suggested with."""
+        state = self.controller.state
+        able = [trial for trial in state.trials.values() if self.controller.startable(trial)]
+        chosen = able[0].trial_id if able else ""
+        orders = [self.changed(chosen)] if able and able[0].index == 3 and not able[0].attempt else []
+        self.record(e.TrialChosen(order.order, state.position, chosen, orders))
+
+    def changed(self, trial_id: str, donor: TrialState | None = None) -> e.Steering:
+        """A scheduler's order: another configuration, and with a donor its newest checkpoint and less to run with."""
+        config = msgspec.msgpack.encode({"x": 10 + int(trial_id[-1])})
+        tag = f"{trial_id[-1]}@perturbed"
+        if donor is None:
+            return e.Steering(trial_id, "change", config, config, tag)
+        index = donor.kept[-1].saved.index if donor.kept else -1
+        given = {"cpu": 0.5}, Placement([{"cpu": 0.5}])
+        return e.Steering(trial_id, "change", config, config, tag, donor.trial_id, index, *given)
 
     def replied(self, reply: Reply) -> None:
         trial = self.controller.state.trial(reply.trial_id)
@@ -217,6 +242,10 @@ class Script:
 
     def end(self, trial_id: str, attempt: int, outcome: str, failure: e.Failure | None = None) -> None:
         self.record(e.AttemptEnded(trial_id, attempt, outcome, failure))
+        if outcome == "stopped" and trial_id[-1] == "1":
+            orders = [e.Steering(trial_id, verb) for verb in ("pause", "resume")]  # the first comes too late
+            orders += [e.Steering(trial.trial_id, "stop") for trial in self.controller.state.trials.values() if trial.index == 0]
+            self.record(e.SchedulerOrdered(self.controller.state.position, orders))
 
     def row(self, trial_id: str, attempt: int, number: int, index: int) -> None:
         saved = e.Saved(index, 2, 1000 + number, "ab" * 32) if trial_id[-1] != "2" else None
@@ -303,8 +332,8 @@ def make(directory: Path, *, records_per_driver: int, compact: bool) -> None:
 
 
 KINDS = {
-    "v2-plain": lambda path: make(path, records_per_driver=22, compact=False),
-    "v2-compacted": lambda path: make(path, records_per_driver=16, compact=True),
+    "v3-plain": lambda path: make(path, records_per_driver=22, compact=False),
+    "v3-compacted": lambda path: make(path, records_per_driver=16, compact=True),
 }
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ from holdfast.search import BasicVariantGenerator, ConcurrencyLimiter, Repeater,
 from holdfast.space import choice, randint, uniform
 from holdfast.testing.simulation import Simulation
 from simulation.jobs import SEED, train, train_sparse, uneven
+from simulation.schedulers import ByPromise, Evicts
+from simulation.schedulers import HoldsLock as HoldsLockToo
 from simulation.searchers import CannotRestore, HoldsLock, SavesItself
 
 
@@ -102,6 +104,9 @@ SCHEDULERS: dict[str, Callable[[], TrialScheduler]] = {
     "pbt_replay": _replay,
     "pb2": _pb2,
     "resource_changing": lambda: ResourceChangingScheduler(ASHAScheduler(max_t=9, reduction_factor=2)),
+    "a user's that orders": Evicts,
+    "a user's that chooses": ByPromise,
+    "a user's with a lock": HoldsLockToo,
 }
 
 SEARCHERS: dict[str, Callable[[], Searcher]] = {
@@ -146,6 +151,9 @@ TOGETHER: dict[str, list[str]] = {
     "pbt_replay": ["random"],
     "pb2": ["random"],
     "resource_changing": ["random"],
+    "a user's that orders": ["random"],
+    "a user's that chooses": ["random"],
+    "a user's with a lock": ["random"],
 }
 
 # Pairs that think for long are crashed at fewer points than the others.

@@ -63,7 +63,8 @@ class Controller(msgspec.Struct):
         recalled: Trials whose running attempt was taken back: all that comes from it is its end.
         lost: Trials whose attempt was lost, in that order: they were chosen before, and go on first.
         news: Whether something happened since the scheduler last chose no trial.
-        heard_since: Whether something happened since the searcher last answered that it has nothing for now.
+        heard_since: Whether something happened that the searcher had not heard when it last answered that it has nothing for now.
+        heard_at: The position of the newest record that may change what the searcher says.
         delayed: Trial id → id of the open `WakeAt` before which it is not tried again.
         deadlines: Trial id → ids of the open `WakeAt` orders that bound its running attempt.
         killing: Trial id → the kind of failure for which its running attempt was ordered to be killed.
@@ -86,6 +87,7 @@ class Controller(msgspec.Struct):
     news: bool = True
     recalled: set[str] = set()
     lost: list[str] = []
+    heard_at: int = -1
 
     def handle(self, record: Record) -> list[Command]:
         """Takes one record in and says what is to be done because of it.
@@ -181,6 +183,8 @@ class Turn:
         self.record = record
         self.commands: list[Command] = []
         event = record.event
+        if self.state.cancelled or isinstance(event, (DecisionMade, AttemptEnded, AttemptLost)):
+            self.it.heard_since, self.it.heard_at = True, record.position
         if isinstance(event, ResultReported):
             self._on_row(event)
         elif isinstance(event, DecisionMade):
@@ -204,7 +208,7 @@ class Turn:
         trial = self.state.trial(event.trial_id)
         self.commands.append(Reply(event.trial_id, trial.attempt, event.number, event.action, event.save))
         dropping.drop_surplus(self, trial)
-        self.it.heard_since = self.it.news = True
+        self.it.news = True
         if event.stop_all:
             interventions.stop(self)
         elif event.orders:
@@ -216,8 +220,9 @@ class Turn:
     def _on_other(self, record: Record) -> None:
         event = record.event
         if isinstance(event, AttemptStarted):
-            times.set_bounds(self, event)  # its place was taken when it was ordered
-            return
+            times.set_bounds(self, event)
+            if not self.state.policy.chooses:
+                return  # its place was taken when it was ordered
         self.it.news = True
         if isinstance(event, ExperimentCreated):
             if event.policy.time_budget_s:
@@ -229,7 +234,7 @@ class Turn:
         elif isinstance(event, (TrialSuggested, NothingSuggested)):
             self.it.open_orders.pop(event.order, None)
             self.it.asking = ""
-            self.it.heard_since = isinstance(event, TrialSuggested)
+            self.it.heard_since = isinstance(event, TrialSuggested) or self.it.heard_at > event.heard
         elif isinstance(event, (AttemptEnded, AttemptLost)):
             self._on_attempt_over(event)
         elif isinstance(event, CheckpointDropped):
@@ -262,7 +267,6 @@ class Turn:
     def _on_attempt_over(self, event: AttemptEnded | AttemptLost) -> None:
         order = self.it.running.pop(event.trial_id, "")
         self.it.open_orders.pop(order, None)
-        self.it.heard_since = True
         self.it.killing.pop(event.trial_id, None)
         self.it.recalled.discard(event.trial_id)
         for deadline in self.it.deadlines.pop(event.trial_id, ()):

@@ -216,7 +216,8 @@ class DecisionMade(Fact, frozen=True):
     Attributes:
         trial_id, number: The row.
         action: "CONTINUE", "PAUSE" or "STOP".
-        by: Who decided: "scheduler", "stop", "stopper", "done" or "budget".
+        by: Who decided: "scheduler" (its answer), "order" (the scheduler, through its view), "stop", "stopper", "done", "request"
+            or "budget".
         heard: The position of the row: what the deciders had heard.
         changes: What callbacks changed in the row, encoded; empty for nothing.
         stop_all: Whether a stopper ends the whole experiment.

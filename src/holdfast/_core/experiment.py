@@ -254,7 +254,7 @@ class ExperimentState(msgspec.Struct):
         trial.changes = event.changes
         trial.unwanted = trial.unwanted and event.action != "STOP"
         if event.action == "STOP":
-            trial.stopped_by = event.by
+            trial.stopped_by = "scheduler" if event.by == "order" else event.by
         if event.action != "CONTINUE":
             trial.ordered = ""
         if event.stop_all:

@@ -27,7 +27,7 @@ from holdfast._core.events import (
 )
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.trial import ERROR, RUNNING, TERMINATED, TrialState
-from holdfast._runtime.chance import given_chance
+from holdfast._runtime.chance import given_chance, has_own_chance
 from holdfast._runtime.roll import Roll
 from holdfast._runtime.scheduling import SchedulerDesk
 from holdfast._runtime.searching import SearcherDesk
@@ -86,7 +86,7 @@ def _asked(state: ExperimentState, trial_id: str) -> tuple[str, str] | None:
         return "STOP", "request"
     if trial.held or state.held:
         return "PAUSE", "request"
-    return (trial.ordered, "scheduler") if trial.ordered in ("STOP", "PAUSE") else None
+    return (trial.ordered, "order") if trial.ordered in ("STOP", "PAUSE") else None
 
 
 def _same_code(then: dict[str, str], now: dict[str, str]) -> bool:
@@ -221,7 +221,7 @@ class Advice:
             elif plugins.stopper is not None and self._stopper(plugins.stopper, "stopper", row, full):
                 action, by = "STOP", "stopper"
             else:
-                action, orders, save = self.scheduling.decide(self._roll.of(row.trial_id), flat, row.number)
+                action, by, orders, save = self.scheduling.decide(self._roll.of(row.trial_id), flat, row.number)
         if plugins.stopper is not None and not state.stopping and self._stopper(plugins.stopper, "stop_all", row):
             action, by, stop_all = "STOP", "stopper", True
         return Judgement(row.trial_id, row.number, position, action, by, stop_all, orders, save)
@@ -241,7 +241,7 @@ class Advice:
     def _stopper(self, stopper: Stopper, who: str, row: ResultReported, *full: dict[str, Any]) -> bool:
         """Asks the stopper about a row, or without the row's content about the whole experiment."""
         stopper.now(self._state.time)
-        chance = contextlib.nullcontext() if stopper.own_chance else self._chance(who, row.trial_id, row.number)
+        chance = contextlib.nullcontext() if has_own_chance(stopper) else self._chance(who, row.trial_id, row.number)
         with chance:
             return bool(stopper(row.trial_id, *full) if full else stopper.stop_all())
 
@@ -270,7 +270,9 @@ class Advice:
                 self.desk.tell("on_trial_result", event.trial_id, self._flat(self._state.trial(event.trial_id)))
             return
         flat = self._flat(self._state.trial(event.trial_id))
-        if event.by != "scheduler":
+        if event.by == "order":
+            self._tell("on_trial_remove", event.trial_id)
+        elif event.by != "scheduler":
             self._tell("on_trial_complete", event.trial_id, flat)
         self.desk.tell("on_trial_complete", event.trial_id, result=flat)
 

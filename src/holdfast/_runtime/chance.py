@@ -13,8 +13,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-__all__ = ["draw_seed", "given_chance"]
+__all__ = ["draw_seed", "given_chance", "has_own_chance"]
 
 _lock = threading.RLock()
 
@@ -29,6 +30,15 @@ def draw_seed() -> int:
     if numpy is not None:
         return int(numpy.random.randint(0, 2**31 - 1))
     return random.randrange(2**31 - 1)
+
+
+def has_own_chance(plugin: Any) -> bool:
+    """Whether a plug-in's `own_chance` counts: its class says so itself, or is this library's.
+
+    What a user's class inherits says nothing about what its own methods draw.
+    """
+    kind = type(plugin)
+    return bool(plugin.own_chance) and ("own_chance" in vars(kind) or kind.__module__.startswith("holdfast."))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from holdfast._core.commands import ChooseTrial
 from holdfast._core.details import Steering
 from holdfast._core.events import SchedulerOrdered, TrialChosen
+from holdfast._runtime.chance import has_own_chance
 from holdfast._runtime.view import ControllerView
 from holdfast.errors import ConfigError
 from holdfast.schedulers.base import TrialScheduler
@@ -27,9 +28,17 @@ Chance = Callable[[str, str, int], contextlib.AbstractContextManager[None]]
 
 
 class Answer(NamedTuple):
-    """What the scheduler said to a row: CONTINUE, PAUSE or STOP, what it ordered, and whether the row is to be saved."""
+    """What the scheduler said to a row.
+
+    Attributes:
+        action: CONTINUE, PAUSE or STOP.
+        by: "scheduler", or "order" where an order about the trial itself outweighs the answer.
+        orders: What it ordered.
+        save: Whether the row is to be saved.
+    """
 
     action: str
+    by: str
     orders: list[Steering]
     save: bool
 
@@ -53,7 +62,7 @@ class SchedulerDesk:
         self._idle = idle
         self.unsaid: list[TrialChosen | SchedulerOrdered] = []
         self._view = view
-        self._chance = chance
+        self._chance = None if has_own_chance(scheduler) else chance
 
     def decide(self, trial: Trial, flat: dict[str, Any], number: int) -> Answer:
         """Asks about a row (flattened).
@@ -63,17 +72,21 @@ class SchedulerDesk:
             Exception: What the scheduler itself raised.
         """
         if self._idle:
-            return Answer("CONTINUE", [], save=False)
+            return Answer("CONTINUE", "scheduler", [], save=False)
         answer, orders, save = self._call("on_trial_result", trial, flat, number=number)
         try:
             action = _ACTIONS[answer]
-            itself = any(order.trial_id == trial.trial_id and order.verb in ("change", "pause") for order in orders)
-            return Answer("PAUSE" if itself and action == "CONTINUE" else action, orders, save)
         except (KeyError, TypeError):
             name = type(self.scheduler).__name__
             raise ConfigError(
                 f"{name}.on_trial_result answered {answer!r}; it must be TrialScheduler.CONTINUE, PAUSE, STOP or NOOP."
             ) from None
+        verbs = {order.verb for order in orders if order.trial_id == trial.trial_id}
+        if "stop" in verbs and action != "STOP":
+            return Answer("STOP", "order", orders, save)
+        if verbs & {"change", "pause"} and action == "CONTINUE":
+            return Answer("PAUSE", "scheduler", orders, save)
+        return Answer(action, "scheduler", orders, save)
 
     def tell(self, position: int, method: str, trial: Trial, *result: dict[str, Any]) -> None:
         """Has it hear something about the record at `position`; what it orders then is a record of its own."""
@@ -114,7 +127,7 @@ class SchedulerDesk:
         self, method: str, trial: Trial | None, *result: dict[str, Any], number: int = 0
     ) -> tuple[Any, list[Steering], bool]:
         trial_id = "" if trial is None else trial.trial_id
-        given = contextlib.nullcontext() if self.scheduler.own_chance else self._chance(method, trial_id, number)
+        given = contextlib.nullcontext() if self._chance is None else self._chance(method, trial_id, number)
         orders = self._view.orders
         orders.begin(trial_id)
         with given:

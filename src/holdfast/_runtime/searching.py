@@ -21,7 +21,7 @@ from holdfast._core.commands import AskSearcher
 from holdfast._core.events import NothingSuggested, TrialSuggested
 from holdfast._core.ids import trial_id
 from holdfast._core.policy import Placement
-from holdfast._runtime.chance import given_chance
+from holdfast._runtime.chance import given_chance, has_own_chance
 from holdfast.errors import ConfigError
 from holdfast.search.base import Searcher
 
@@ -74,7 +74,7 @@ class SearcherDesk:
         own_chance: Whether all chance in its answers comes from generators of its own.
 
     Attributes:
-        own_chance: As given.
+        own_chance: As given, unless the searcher only inherited that.
         calls: How often the searcher was called.
         thought_s: How long it has taken over all calls in this process: what a replay of them would take again.
         trusting: Whether the versions that wrote the records being replayed are those that run now. Then a searcher that
@@ -101,7 +101,7 @@ class SearcherDesk:
         self._constants = constants
         self._name = name
         self._keeper = keeper
-        self.own_chance = own_chance
+        self.own_chance = own_chance and has_own_chance(searcher)
         self._given = self._done = 0  # each written by one thread only
         self._thread: threading.Thread | None = None
         self._mail: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()

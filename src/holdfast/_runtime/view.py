@@ -140,6 +140,10 @@ class ControllerView:
         """All trials, in order of creation."""
         return self._roll
 
+    def get_trial(self, trial_id: str) -> Trial | None:
+        """The trial of that id, or None."""
+        return self._roll.of(trial_id) if trial_id in self._controller.state.trials else None
+
     def get_live_trials(self) -> list[Trial]:
         """The trials that are not finished."""
         return [trial for trial in self._roll if not trial.is_finished()]

@@ -246,7 +246,11 @@ class SimulatedEngine:
             time = self._queue[0][0]
             self.clock.sleep(time - now)
             while self._queue and self._queue[0][0] == time:  # what happens at one moment is seen together
-                self._happen(*heapq.heappop(self._queue)[2:])
+                _, _, run, row = heapq.heappop(self._queue)
+                if row is not None:
+                    self._upload(run, row)
+                elif not run.over:
+                    self._step(run)
         ready, self._ready = self._ready, []
         return ready
 
@@ -258,12 +262,6 @@ class SimulatedEngine:
             run.steps.close()
         self._runs.clear()
         self._queue.clear()
-
-    def _happen(self, run: _Run, row: ResultReported | None) -> None:
-        if row is not None:
-            self._upload(run, row)
-        elif not run.over:
-            self._step(run)
 
     def _schedule(self, run: _Run, config: dict[str, Any]) -> None:
         moment = Moment(run.order.trial_id, run.order.attempt, run.number + 1, self.clock.monotonic())

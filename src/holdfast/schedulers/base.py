@@ -23,7 +23,7 @@ class TrialScheduler:
     Attributes:
         CONTINUE, PAUSE, STOP, NOOP: What `on_trial_result` returns.
         own_chance: True if all its chance comes from its own generator (or there is none). Otherwise `random` and
-            `numpy.random` are set around each call.
+            `numpy.random` are set around each call. A class of yours that inherits it from one of this library's says it anew.
     """
 
     CONTINUE = "CONTINUE"
@@ -75,7 +75,7 @@ class TrialScheduler:
         """Hears that a trial ended, with its last row."""
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """Hears that a trial that had no worker was stopped: by an order of the scheduler's own, or from outside."""
+        """Hears that a trial was stopped by the scheduler's own `stop_trial`, or, while it had no worker, from outside."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Says which trial has a free place: the earliest pending one that fits, else the earliest paused one, or None for now.

@@ -240,6 +240,7 @@ class ResourceChangingScheduler(TrialScheduler):
         self._changed: set[str] = set()
         self._warned = False
         ours = resources_allocation_function is None or type(resources_allocation_function).__module__ == __name__
+        ours = ours and type(self._base).__module__.startswith("holdfast.")  # what a user's class inherits says nothing of it
         self.own_chance = ours and self._base.own_chance
 
     @property

@@ -18,7 +18,7 @@ class Stopper:
 
     Attributes:
         own_chance: True if all its chance comes from its own generator (or there is none). Otherwise `random` and
-            `numpy.random` are set around each call.
+            `numpy.random` are set around each call. A class of yours that inherits it from one of this library's says it anew.
     """
 
     own_chance = False
@@ -44,7 +44,8 @@ class CombinedStopper(Stopper):
 
     def __init__(self, *stoppers: Stopper) -> None:
         self._stoppers = stoppers
-        self.own_chance = all(stopper.own_chance for stopper in stoppers)
+        ours = all(type(stopper).__module__.startswith("holdfast.") for stopper in stoppers)
+        self.own_chance = ours and all(stopper.own_chance for stopper in stoppers)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         # A list, not a generator: those behind the one that stops must hear the row as well.
