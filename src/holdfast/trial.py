@@ -21,7 +21,7 @@ from holdfast.checkpoint import Checkpoint
 from holdfast.errors import ConfigError
 from holdfast.resources import PlacementGroupFactory
 
-__all__ = ["Surroundings", "Trial"]
+__all__ = ["Surroundings", "Trial", "aggregate"]
 
 Load = Callable[[str], object]
 References = Mapping[str, values.Reference]
@@ -196,12 +196,6 @@ class Trial:
         """Whether the trial is TERMINATED or ERROR."""
         return self._state.state in (self.TERMINATED, self.ERROR)
 
-    def aggregate(self, flat_row: dict[str, Any]) -> None:
-        """Takes a flattened row into `metric_analysis`."""
-        for name, value in flat_row.items():
-            if type(value) in (int, float):
-                self._aggregates.setdefault(name, _Aggregate()).add(value)
-
     def __reduce__(self) -> tuple[Any, ...]:
         around = self._around
         fixed = (around.path, around.experiment_id, around.trainable_name, around.policy)
@@ -218,6 +212,13 @@ class Trial:
 
     def __repr__(self) -> str:
         return f"<Trial {self._state.name} {self.status}>"
+
+
+def aggregate(trial: Trial, flat_row: dict[str, Any]) -> None:
+    """Takes a flattened row into a trial's `metric_analysis`."""
+    for name, value in flat_row.items():
+        if type(value) in (int, float):
+            trial._aggregates.setdefault(name, _Aggregate()).add(value)
 
 
 def _refuse_change(trial: Trial, **_: Any) -> None:

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from holdfast._runtime.roll import Roll
-from holdfast.trial import Trial
+from holdfast.trial import Trial, aggregate
 from stories import EXPERIMENT_ID, Story
 
 
@@ -53,7 +53,7 @@ def test_our_own_states_between_do_not_show(action: str, shown: str) -> None:
 def test_metric_analysis() -> None:
     _, _, trial = story_and_trial()
     for value in range(12):
-        trial.aggregate({"loss": float(value), "name": "x", "flag": True})
+        aggregate(trial, {"loss": float(value), "name": "x", "flag": True})
     found = trial.metric_analysis
     assert set(found) == {"loss"}
     expected = {"max": 11.0, "min": 0.0, "avg": 5.5, "last": 11.0, "last-5-avg": 9.0, "last-10-avg": 6.5}

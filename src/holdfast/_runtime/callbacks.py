@@ -25,6 +25,7 @@ from holdfast._core.trial import ERROR, TERMINATED
 from holdfast._runtime.advice import Judgement
 from holdfast._runtime.roll import Roll
 from holdfast.callback import Callback
+from holdfast.trial import aggregate
 
 __all__ = ["Amendment", "CallbackDesk"]
 
@@ -103,7 +104,7 @@ class CallbackDesk:
         before = {key: values.encode(value, self._store) for key, value in result.items()}
         trial = self._roll.of(judgement.trial_id)
         result["config"] = trial.config
-        trial.aggregate(values.flatten({key: value for key, value in result.items() if key != "config"}))
+        aggregate(trial, values.flatten({key: value for key, value in result.items() if key != "config"}))
         info = {"repeated": True} if repeated else {}
         for callback in self.callbacks:
             callback.on_trial_result(self.turn, self._roll, trial, result, **info)
