@@ -111,6 +111,7 @@ class Counting(Instant):
     """Answers by number alone."""
 
     by_number = True
+    own_chance = True
 
     def __init__(self) -> None:
         super().__init__()
