@@ -20,7 +20,7 @@ from holdfast.errors import ConfigError, NotFitted
 from holdfast.result import Result, ResultGrid
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.local import LocalStorage
-from holdfast.trial import Surroundings, Trial
+from holdfast.trial import Surroundings, Trial, aggregate
 from holdfast.values import flatten
 
 if TYPE_CHECKING:
@@ -284,5 +284,5 @@ class _TrialOnRecord(Trial):
         if not self._counted:
             self._counted = True
             for row in self._rows(self._state):
-                self.aggregate(flatten(row))
+                aggregate(self, flatten(row))
         return super().metric_analysis

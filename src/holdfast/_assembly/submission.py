@@ -166,7 +166,7 @@ def drafted(
     _check_parts(spec)
     _check_saving(trainable, run_config.checkpoint_config)
     blobs = {"trainable": pickled("the trainable", trainable), "job": _pickled_spec(spec)}
-    seed = tune_config.seed if tune_config.seed is not None else draw_seed()
+    seed = _seed_of(tune_config)
     experiment_id = secrets.token_hex(16)
     created = ExperimentCreated(
         experiment_id=experiment_id,
@@ -357,6 +357,14 @@ def _is_taken(storage: LocalStorage) -> bool:
             "Nothing was written. Give another name or storage_path."
         )
     return False
+
+
+def _seed_of(tune: TuneConfig) -> int:
+    """The experiment's seed: given, or the one that the searcher was given, or drawn."""
+    own = getattr(tune.search_alg, "own_seed", None)
+    if tune.seed is not None:
+        return tune.seed
+    return draw_seed() if own is None else own % 2**63
 
 
 def _creator(owner: Owner) -> str:

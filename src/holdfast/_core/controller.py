@@ -45,7 +45,7 @@ from holdfast._core.events import (
 )
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.ids import order_id
-from holdfast._core.trial import ERROR, FINAL, Inherited, TrialState
+from holdfast._core.trial import ERROR, FINAL, PENDING, Inherited, TrialState
 
 __all__ = ["Controller"]
 
@@ -57,6 +57,7 @@ class Controller(msgspec.Struct):
         state: The fold of all records handled.
         open_orders: Orders by id that no event has answered yet, in the order in which they were given.
         running: Trial id → id of its open `StartAttempt`.
+        idle: Indices of PENDING trials that have none.
         deciding: Trial id → id of its open `Decide`.
         asking: The id of the open `AskSearcher`, or empty.
         choosing: The id of the open `ChooseTrial`, or empty.
@@ -88,6 +89,7 @@ class Controller(msgspec.Struct):
     recalled: set[str] = set()
     lost: list[str] = []
     heard_at: int = -1
+    idle: set[int] = set()
 
     def handle(self, record: Record) -> list[Command]:
         """Takes one record in and says what is to be done because of it.
@@ -99,7 +101,16 @@ class Controller(msgspec.Struct):
             IllegalTransition: The record does not fit what came before. The driver stops.
         """
         self.state.fold(record)
+        for index in self.state.moved:
+            self.sort_in(self.state.at(index))
         return Turn(self, record).commands
+
+    def sort_in(self, trial: TrialState) -> None:
+        """Keeps the account of who is idle."""
+        if trial.state == PENDING and trial.trial_id not in self.running:
+            self.idle.add(trial.index)
+        else:
+            self.idle.discard(trial.index)
 
     def first(self, indices: set[int]) -> TrialState | None:
         """The earliest trial of those that has no attempt on its way yet, if there is room for it now.
@@ -118,7 +129,7 @@ class Controller(msgspec.Struct):
         if self.choosing or not self.news or not self._has_place():
             return False
         state = self.state
-        return any(self.startable(state.at(index)) for indices in (state.waiting, state.paused) for index in indices)
+        return any(self.startable(state.at(index)) for indices in (self.idle, state.paused) for index in indices)
 
     def startable(self, trial: TrialState) -> bool:
         """Whether an attempt of the trial could start now."""
@@ -159,8 +170,7 @@ class Controller(msgspec.Struct):
         """Whether the searcher is to be asked now: it may have more, it has heard something new, and too few trials wait."""
         if self.asking or self.state.held or not self.heard_since or not self.more_to_come():
             return False
-        by_index, running = self.state.by_index, self.running
-        return sum(by_index[i] not in running for i in self.state.waiting) < self.state.policy.ahead
+        return len(self.idle) < self.state.policy.ahead
 
     def more_to_come(self) -> bool:
         """Whether the searcher may still give a trial that has not run yet; those go before paused ones."""
@@ -269,9 +279,10 @@ class Turn:
         self.it.open_orders.pop(order, None)
         self.it.killing.pop(event.trial_id, None)
         self.it.recalled.discard(event.trial_id)
+        trial = self.state.trial(event.trial_id)
+        self.it.sort_in(trial)
         for deadline in self.it.deadlines.pop(event.trial_id, ()):
             self.it.open_orders.pop(deadline, None)
-        trial = self.state.trial(event.trial_id)
         if isinstance(event, AttemptLost) and self.state.policy.chooses:
             interventions.note_lost(self, trial)
         times.delay_retry(self, trial)
@@ -299,7 +310,7 @@ class Turn:
                 it.choosing = self.next_id()
                 self.order(ChooseTrial(it.choosing))
         else:
-            while trial := it.first(self.state.waiting):
+            while trial := it.first(it.idle):
                 self.start(trial)
             while not it.more_to_come() and (trial := it.first(self.state.paused)):
                 self.start(trial)
@@ -329,6 +340,7 @@ class Turn:
             source=point.source if isinstance(point, Inherited) and point.source != trial.dirname else "",
         )
         self.it.running[trial.trial_id] = order.order
+        self.it.idle.discard(trial.index)
         self.order(order)
 
     def _end(self, reason: str) -> None:

@@ -62,6 +62,7 @@ class ExperimentState(msgspec.Struct):
         definitions: Name → sha256 of what is in force now.
         revived: Finished trials that the newest epoch took up again.
         cancelled: Trials that the newest record ended and that had no worker.
+        moved: Indices of the trials that the newest record made or brought into another state.
         kept_bytes: Size of all checkpoints that are kept.
         held: Whether somebody asked that the whole experiment pause.
         requests: Ids of the requests that were taken up.
@@ -93,6 +94,7 @@ class ExperimentState(msgspec.Struct):
     requests: set[str] = set()
     heirs: set[str] = set()
     cancelled: list[str] = []
+    moved: list[int] = []
     tally: Tally = msgspec.field(default_factory=Tally)
 
     @property
@@ -130,6 +132,8 @@ class ExperimentState(msgspec.Struct):
             raise InternalError(f"record {record.position} came after {self.position}")
         if self.cancelled:
             self.cancelled = []
+        if self.moved:
+            self.moved = []
         event = record.event
         if isinstance(event, ResultReported):
             self._reported(event, record.time)
@@ -224,6 +228,7 @@ class ExperimentState(msgspec.Struct):
         self.by_index.append(event.trial_id)
         self.unfinished += 1
         self.waiting.add(trial.index)
+        self.moved.append(trial.index)
         if self.stopping:
             self.move(trial, "cancelled")
 
@@ -276,6 +281,7 @@ class ExperimentState(msgspec.Struct):
         after = trial.state
         if before == after:
             return
+        self.moved.append(trial.index)
         if signal == "cancelled":
             self.cancelled.append(trial.trial_id)
         trial.owes = signal == "owing" or (trial.owes and after not in FINAL)

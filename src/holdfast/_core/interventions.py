@@ -64,7 +64,7 @@ def on_choice(turn: Turn, event: TrialChosen) -> None:
     it.choosing = ""
     trial = turn.state.trials.get(event.trial_id)
     if trial is None and not (it.running or it.delayed or it.asking or it.wants_another()):
-        trial = it.first(turn.state.waiting) or it.first(turn.state.paused)  # none is left without a worker for good
+        trial = it.first(it.idle) or it.first(turn.state.paused)  # none is left without a worker for good
     it.news = trial is not None
     if trial is not None and it.startable(trial):
         turn.start(trial)

@@ -21,7 +21,7 @@ from holdfast.search.base import Searcher, memory_of, remind
 
 __all__ = ["SCHEMA", "Cut", "Snapshots", "load"]
 
-SCHEMA = 3  # of what stands inside a snapshot; one of another number is dropped
+SCHEMA = 4  # of what stands inside a snapshot; one of another number is dropped
 
 
 class Cut(NamedTuple):

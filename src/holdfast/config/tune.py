@@ -35,7 +35,8 @@ class TuneConfig(Shown):
         trial_name_creator: Gives a trial (`holdfast.Trial`) its display name.
         trial_dirname_creator: Gives a trial its directory's name; no "/" in it.
         chdir_to_trial_dir: Deprecated; set `RAY_CHDIR_TO_TRIAL_DIR=0` instead.
-        seed: Makes the whole experiment repeatable. Drawn and recorded when not given.
+        seed: Makes the whole experiment repeatable. Where it is not given, the searcher's own seed (`random_state`, a seeded
+            Optuna sampler) takes its place; else one is drawn. It is on record.
 
     Raises:
         ConfigError: A value that cannot be.

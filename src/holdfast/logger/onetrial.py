@@ -201,7 +201,7 @@ class OneTrial:
             file.rewrite(keep, overlay)
 
     def _begin(self) -> None:
-        if not self._begun:
+        if not self._begun and (self._files or self.with_params or self._failures):
             os.makedirs(self.directory, exist_ok=True)
             if self.with_params:
                 write_params(self.directory, self._config)
@@ -218,7 +218,7 @@ class OneTrial:
             newest = self._failures[-1][1]
             os.close(replace(pickled, newest.exception or pickle.dumps(revived(newest))))
             self._failures = []
-        if self._well:
+        if self._well and self._begun:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(pickled)
             self._well = False

@@ -38,6 +38,8 @@ class Searcher(SearchAlgorithm):
             around each call.
         by_number: True if its n-th answer depends on nothing but n. It must then have a method `skip()`, which passes over one
             answer, because that is on record, as if it had been given.
+        own_seed: The seed that its user gave it, None where there is none. A job without `TuneConfig(seed=...)` takes its seed
+            from it, so that a seeded searcher makes the whole experiment repeatable: the scheduler and the trials too.
 
     Args:
         metric: What is optimized, or several such.
@@ -49,6 +51,7 @@ class Searcher(SearchAlgorithm):
     instant = False
     own_chance = False
     by_number: bool = False
+    own_seed: int | None = None
 
     def __init__(self, metric: Metric = None, mode: Metric = None) -> None:
         self._metric = metric

@@ -58,7 +58,7 @@ class BasicVariantGenerator(Searcher):
         self.last_evaluated: dict[str, Any] = {}
         self._points = points
         self._constant = constant_grid_search
-        self._own_seed = None if random_state is None else _seed_of(random_state)
+        self.own_seed = None if random_state is None else _seed_of(random_state)
         self._plan: Plan | None = None
         self._asked = 0
         self._live: set[str] = set()
@@ -87,7 +87,7 @@ class BasicVariantGenerator(Searcher):
         """Takes the space, `num_samples` (default 1) and the experiment's `seed` (default 0); begins anew."""
         self._metric = metric
         self._mode = mode
-        seed = self._own_seed if self._own_seed is not None else int(spec.get("seed", 0)) % 2**128
+        seed = self.own_seed if self.own_seed is not None else int(spec.get("seed", 0)) % 2**128
         self._plan = Plan(config, spec.get("num_samples", 1), self._points, self._constant, seed)
         self._asked = 0
         self._live.clear()
@@ -117,13 +117,13 @@ class BasicVariantGenerator(Searcher):
         return {
             "asked": self._asked,
             "live": sorted(self._live),
-            "own_seed": self._own_seed,
+            "own_seed": self.own_seed,
             "last_evaluated": self.last_evaluated,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on where `get_state` was taken; call it after `set_search_properties`."""
-        if state["own_seed"] != self._own_seed:
+        if state["own_seed"] != self.own_seed:
             raise ConfigError("This state belongs to a BasicVariantGenerator with another random_state; create it with that one.")
         self._asked = state["asked"]
         self._live = set(state["live"])

@@ -70,7 +70,7 @@ class TuneBOHB(AskingSearcher):
             raise ConfigError(f"TuneBOHB(max_concurrent={max_concurrent!r}): 0 or more.")
         self.max_concurrent = max_concurrent
         self._settings = _checked(bohb_config or {})
-        self._own_seed = seed
+        self.own_seed = seed
         self._chance = 0
         self._searched: tuple[Leaf, ...] = ()
         self._resting: dict[str, None] = {}
@@ -81,7 +81,7 @@ class TuneBOHB(AskingSearcher):
         self._believed = -math.inf  # the largest budget with enough observations
 
     def begin(self, leaves: tuple[Leaf, ...], seed: int) -> None:
-        self._chance = seed if self._own_seed is None else self._own_seed
+        self._chance = seed if self.own_seed is None else self.own_seed
         self._searched = leaves
 
     def native(self, space: Any) -> SearchSpace:

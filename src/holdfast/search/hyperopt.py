@@ -58,7 +58,7 @@ class HyperOptSearch(AskingSearcher):
         load("hyperopt", "hyperopt", "HyperOptSearch")
         self._initial = n_initial_points
         self._gamma = gamma
-        self._own_seed = random_state_seed
+        self.own_seed = random_state_seed
         self._domain: Any = None
         self._trials: Any = None
         self._chance = 0
@@ -108,7 +108,7 @@ class HyperOptSearch(AskingSearcher):
     def _begin_with(self, expression: Any, seed: int) -> None:
         import hyperopt
 
-        self._chance = seed if self._own_seed is None else self._own_seed
+        self._chance = seed if self.own_seed is None else self.own_seed
         self._domain = hyperopt.Domain(_nothing, expression)
         self._trials = hyperopt.Trials()
 

@@ -7,6 +7,7 @@ keeps a copy there) and of how a space is said (`holdfast.search.optuna_spaces`)
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -93,8 +94,11 @@ class OptunaSearch(Searcher):
         self._templates: list[Any] = []  # of the points that are still in Optuna's queue
         self._running: dict[str, int] = {}
         self._exhausted = False
+        self.own_seed = seed
         for generator in _generators(sampler):
-            generator.rng  # noqa: B018 - one without a seed draws it here, so that the experiment's first pickle holds it
+            own = generator.rng  # one without a seed draws it here, so that the experiment's first pickle holds it
+            if self.own_seed is None:
+                self.own_seed = int(copy.deepcopy(own).randint(2**31))  # the sampler's own chance stays as it is
 
     @property
     def own_chance(self) -> bool:  # type: ignore[override]  # a constant in most searchers

@@ -34,6 +34,7 @@ class Wrapper(Searcher):
             raise ConfigError(f"{type(self).__name__} goes around a holdfast Searcher, not {searcher!r}.")
         super().__init__()
         self.searcher = searcher
+        self.own_seed = searcher.own_seed
 
     @property
     def metric(self) -> Metric:

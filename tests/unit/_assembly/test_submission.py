@@ -197,3 +197,24 @@ def test_checkpoints_that_nobody_can_make_are_refused(trainable, why: str, asked
 def test_a_class_of_another_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="does not derive from holdfast"):
         trainable_name(Trainable)
+
+
+def test_a_seeded_searcher_seeds_the_whole_experiment() -> None:
+    import optuna
+
+    from holdfast.search import BasicVariantGenerator, ConcurrencyLimiter
+    from holdfast.search.optuna import OptunaSearch
+
+    def seed_of(search_alg, **tune):
+        job = TuneConfig(search_alg=search_alg, metric="loss", mode="min", **tune)
+        return drafted(train, {"x": uniform(0, 1)}, job, RunConfig(name="exp")).created.seed
+
+    assert seed_of(BasicVariantGenerator(random_state=7)) == 7
+    assert seed_of(BasicVariantGenerator(random_state=7), seed=8) == 8
+    assert seed_of(BasicVariantGenerator()) != seed_of(BasicVariantGenerator())
+    assert seed_of(OptunaSearch(seed=7)) == 7
+    assert seed_of(ConcurrencyLimiter(OptunaSearch(seed=7), 2)) == 7
+    seeded, other = (OptunaSearch(sampler=optuna.samplers.TPESampler(seed=number)) for number in (7, 8))
+    again = OptunaSearch(sampler=optuna.samplers.TPESampler(seed=7))
+    assert seed_of(seeded) == seed_of(again) != seed_of(other)
+    assert seed_of(OptunaSearch(sampler=optuna.samplers.TPESampler())) != seed_of(OptunaSearch())
