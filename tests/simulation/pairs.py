@@ -42,7 +42,8 @@ def train_second(config: dict[str, Any], state: dict[str, Any] | None = None) ->
         yield (row, {"i": i}) if i % 2 else row
 
 
-TRAINABLES = {"resource_changing": train} | dict.fromkeys(("pbt", "pbt-explore", "pbt-synch", "pbt_replay", "pb2"), train_second)
+_OF_POPULATIONS = ("pbt", "pbt-explore", "pbt-synch", "pbt-synch-explore", "pbt_replay", "pb2")
+TRAINABLES = {"resource_changing": train} | dict.fromkeys(_OF_POPULATIONS, train_second)
 
 
 def _optuna(sampler: str = "TPESampler", **options: Any) -> Searcher:
@@ -100,6 +101,7 @@ SCHEDULERS: dict[str, Callable[[], TrialScheduler]] = {
     "median-soft": lambda: MedianStoppingRule("training_iteration", grace_period=2, min_time_slice=2, hard_stop=False),
     "pbt": partial(_pbt, 2, quantile_fraction=0.5),
     "pbt-explore": partial(_pbt, 3, custom_explore_fn=_own_words),
+    "pbt-synch-explore": partial(_pbt, 3, synch=True, quantile_fraction=0.4, custom_explore_fn=_own_words),
     "pbt-synch": partial(_pbt, 3, synch=True, quantile_fraction=0.4),
     "pbt_replay": _replay,
     "pb2": _pb2,
@@ -145,9 +147,10 @@ TOGETHER: dict[str, list[str]] = {
         "saves itself",
         "cannot restore",
     ],
-    "pbt": ["random"],
+    "pbt": ["random", "optuna"],
     "pbt-explore": ["random"],
     "pbt-synch": ["random"],
+    "pbt-synch-explore": ["random"],
     "pbt_replay": ["random"],
     "pb2": ["random"],
     "resource_changing": ["random"],

@@ -62,6 +62,7 @@ class ExperimentState(msgspec.Struct):
         definitions: Name → sha256 of what is in force now.
         revived: Finished trials that the newest epoch took up again.
         cancelled: Trials that the newest record ended and that had no worker.
+        steps: How many decisions, suggestions and choices there were: the same whatever crashed in between.
         moved: Indices of the trials that the newest record made or brought into another state.
         kept_bytes: Size of all checkpoints that are kept.
         held: Whether somebody asked that the whole experiment pause.
@@ -95,6 +96,7 @@ class ExperimentState(msgspec.Struct):
     heirs: set[str] = set()
     cancelled: list[str] = []
     moved: list[int] = []
+    steps: int = 0
     tally: Tally = msgspec.field(default_factory=Tally)
 
     @property
@@ -190,6 +192,7 @@ class ExperimentState(msgspec.Struct):
             case RequestReceived():
                 self._requested(event)
             case TrialChosen() | SchedulerOrdered():
+                self.steps += isinstance(event, TrialChosen) and bool(event.trial_id)
                 steer(self, event.orders)
             case _:
                 unexpected(event)
@@ -223,6 +226,7 @@ class ExperimentState(msgspec.Struct):
             resources=event.resources,
             placement=event.placement,
         )
+        self.steps += 1
         self.trials[event.trial_id] = trial
         self.varied = self.varied or event.resources is not None
         self.by_index.append(event.trial_id)
@@ -255,6 +259,7 @@ class ExperimentState(msgspec.Struct):
         if event.number != trial.mark + 1:
             raise InternalError(f"a decision on row {event.number} of {event.trial_id} came after one on row {trial.mark}")
         self.move(trial, event.action.lower())
+        self.steps += 1
         trial.mark = event.number
         trial.changes = event.changes
         trial.unwanted = trial.unwanted and event.action != "STOP"

@@ -252,7 +252,7 @@ class Advice:
 
     def _chance(self, who: str, trial_id: str, number: int) -> contextlib.AbstractContextManager[None]:
         if not trial_id:
-            return given_chance(self._seed, who, number)
+            return given_chance(self._seed, who, self._state.steps)
         trial = self._state.trial(trial_id)
         return given_chance(self._seed, who, trial.index, trial.branch, number)
 

@@ -49,7 +49,8 @@ class SchedulerDesk:
     Args:
         scheduler: The user's own object.
         view: What it sees and orders through.
-        chance: Gives (method, trial id, number) the chance for a call of one that has none of its own.
+        chance: Gives (method, trial id, number) the chance for a call of one that has none of its own; a call about no trial has
+            that of the experiment's step.
         idle: Whether it never wants to see a row (FIFO).
 
     Attributes:
@@ -101,7 +102,7 @@ class SchedulerDesk:
             ConfigError: It answered no trial.
             Exception: What the scheduler itself raised.
         """
-        chosen, orders, _ = self._call("choose_trial_to_run", None, number=position)
+        chosen, orders, _ = self._call("choose_trial_to_run", None)
         trial_id = "" if chosen is None else getattr(chosen, "trial_id", None)
         if trial_id is None:
             name = type(self.scheduler).__name__

@@ -30,8 +30,11 @@ class PopulationBasedTraining(JudgingScheduler):
     Every `perturbation_interval` a trial is compared by its newest score with the scores that the others had at their last
     such step. One in the lowest `quantile_fraction` (never more than half) is paused; it goes on from the newest durable
     checkpoint of a trial drawn from the highest `quantile_fraction`, with that one's iteration and time counters and a
-    configuration explored from that one's. While more trials live than there are places, each is paused at its step, and the
-    one that has come least far runs next.
+    configuration explored from that one's.
+
+    While more trials live than there are places, they take turns: each is paused at its step, and the one that has come least far
+    runs next. One that was found bad is moved when its next turn comes, unless it is among the best by then. The others have come
+    as far, so it is not sent back to an earlier iteration.
 
     Trials need checkpoints. A function saves with `report(metrics, checkpoint=...)`, best at each step; a class trainable is
     asked to when it is among the best, and when it is paused. A trial without checkpoint or score gives nothing, an ended
@@ -147,11 +150,11 @@ class PopulationBasedTraining(JudgingScheduler):
         standing = population.standing(member, self._quantile)
         if standing > 0:
             tune_controller.save_trial(trial)
-        moved = standing < 0 and self._exploit(tune_controller, member)
-        if moved or population.anybody_else_waits(member):
+        if self._others_wait(tune_controller, member):
             population.wait(member)
+            member.moves = standing < 0
             return self.PAUSE
-        return self.CONTINUE
+        return self.PAUSE if standing < 0 and self._exploit(tune_controller, member) else self.CONTINUE
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         self._population.end(trial.trial_id)
@@ -173,13 +176,23 @@ class PopulationBasedTraining(JudgingScheduler):
 
         chosen = next(filter(may_start, population.working), None)
         chosen = chosen or population.first(self._next_sync if self._synch else math.inf, may_start)
-        if chosen is None:
-            return None
+        if chosen is None or (chosen.waits and chosen.time > 0 and tune_controller.awaits_suggestion):
+            return None  # a new one is on its way, and has come less far
+        if chosen.moves and population.standing(chosen, self._quantile) <= 0:
+            self._exploit(tune_controller, chosen)
         population.work(chosen)
         return trials[chosen.index]
 
     def debug_string(self) -> str:
         return f"{type(self).__name__}: {self._num_perturbations} perturbs"
+
+    def _others_wait(self, tune_controller: Any, member: Member) -> bool:
+        """Whether another trial needs the place of this one: it waits, or is being suggested and no place is free."""
+        if self._population.anybody_else_waits(member):
+            return True
+        if not tune_controller.awaits_suggestion:
+            return False
+        return not tune_controller.has_resources_for_trial(tune_controller.get_trials()[member.index])
 
     def _observe(self, trial: Any, time: float, score: float | None) -> None:
         """Hears of a trial's step before it is perturbed."""

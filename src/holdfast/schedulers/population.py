@@ -27,9 +27,10 @@ class Member:
             where there was none.
         live: Whether it has not ended.
         waits: Whether it was paused, or never chosen; one whose worker was lost does not count.
+        moves: Whether it is to go on from a better one when its turn comes.
     """
 
-    __slots__ = ("index", "live", "perturbed", "score", "tag", "time", "trial_id", "waits")
+    __slots__ = ("index", "live", "moves", "perturbed", "score", "tag", "time", "trial_id", "waits")
 
     def __init__(self, trial_id: str, index: int, tag: str) -> None:
         self.trial_id = trial_id
@@ -40,6 +41,7 @@ class Member:
         self.score: float | None = None
         self.live = True
         self.waits = True
+        self.moves = False
 
 
 class Population:
@@ -99,7 +101,7 @@ class Population:
     def work(self, member: Member) -> None:
         """A member was given a worker; or it has one, as its row shows."""
         if member.waits:
-            member.waits = False
+            member.waits = member.moves = False
             self._waiting.pop(member.trial_id, None)
             self._working[member.trial_id] = None
 

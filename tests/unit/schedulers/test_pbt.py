@@ -162,6 +162,54 @@ def test_trials_take_turns_where_there_are_fewer_places():
     assert order == [0, 1, 2] * 3
 
 
+def test_who_takes_turns_is_judged_at_its_step_and_moved_at_its_next_turn():
+    stage = started(pbt(resample_probability=0.0), 3, places=1)
+    for m in (3.0, 2.0, 1.0):
+        [trial] = stage.running
+        assert not changes(stage)
+        assert [stage.report(trial, m=m), stage.report(trial, m=m)] == ["CONTINUE", "PAUSE"]
+    assert stage.running == [stage.trials[0]]  # it was the best, and goes on as it is
+    stage.report(stage.trials[0], m=3.0)
+    assert not changes(stage)
+    stage.report(stage.trials[0], m=4.0)
+    assert [(one.trial_id[-1], one.donor[-1]) for one in changes(stage)] == [("1", "0")]
+    assert stage.running == [stage.trials[1]]
+    assert stage.trials[1].starts == [0, 4]
+
+
+def test_who_is_among_the_best_when_its_turn_comes_is_not_moved():
+    stage = started(pbt(), 3, places=1)
+    for m in (3.0, 2.0, 1.0, 0.0):  # the first falls back at its second turn, so the second is the best now
+        [trial] = stage.running
+        stage.report(trial, m=m)
+        stage.report(trial, m=m)
+    assert not changes(stage)
+    assert stage.running == [stage.trials[1]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nobody_who_takes_turns_is_sent_back(seed):
+    print("seed", seed)
+    lots = random.Random(seed)
+    stage = Stage(pbt(quantile_fraction=0.5), places=1, seed=seed)
+    stage.play(lambda trial: {"m": lots.random()} if trial.iteration < 20 else None, lots, new=7)
+    for trial in stage.trials:
+        iterations = [row["training_iteration"] for row in trial.rows]
+        assert iterations == sorted(set(iterations))
+    assert len(changes(stage)) > 7
+
+
+def test_a_turn_waits_for_a_trial_that_is_on_its_way():
+    stage = Stage(pbt(), places=1)
+    one = stage.add({"lr": 0.5})
+    two = stage.add({"lr": 0.5})
+    for trial in (one, two):
+        assert [stage.report(trial, m=1.0), stage.report(trial, m=1.0)] == ["CONTINUE", "PAUSE"]
+    assert not stage.running
+    three = stage.add({"lr": 0.5})
+    assert stage.running == [three]
+
+
 def test_a_trial_that_lost_its_worker_has_the_next_place():
     stage = started(pbt(quantile_fraction=0.0), 3, places=1)
     stage.report(stage.running[0], m=1.0)

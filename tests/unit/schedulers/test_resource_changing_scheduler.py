@@ -182,6 +182,7 @@ def test_the_scheduler_inside_decides_and_has_its_say_first():
     assert (scheduler.metric, scheduler.mode) == ("m", "max")
     stage = Stage(scheduler, places=2)
     trials = [stage.add({"lr": 1}), stage.add({"lr": 2})]
+    stage.no_more()
     for trial in trials:
         stage.report(trial, m=0.0)
         stage.report(trial, m=-float(trial.index))
