@@ -135,7 +135,7 @@ def test_a_kill_changes_nothing_that_was_decided(
 @pytest.mark.slow
 @pytest.mark.parametrize("population", ["pbt", "synch"])
 def test_restored_equals_uninterrupted(tmp_path: Path, task: Task, start: Start, population: str) -> None:
-    task = replace(task, workers=1, unique=False, population=population)
+    task = replace(task, workers=1, unique=False, population=population, rows=24)
     start(task).finish()
     whole = acknowledged_count(task.side)
     lots = random.Random(population)

@@ -234,19 +234,19 @@ class Turn:
             if not self.state.policy.chooses:
                 return  # its place was taken when it was ordered
         self.it.news = True
-        if isinstance(event, ExperimentCreated):
+        if isinstance(event, (TrialSuggested, NothingSuggested)):
+            self.it.open_orders.pop(event.order, None)
+            self.it.asking = ""
+            self.it.heard_since = isinstance(event, TrialSuggested) or self.it.heard_at > event.heard
+        elif isinstance(event, (AttemptEnded, AttemptLost)):
+            self._on_attempt_over(event)
+        elif isinstance(event, ExperimentCreated):
             if event.policy.time_budget_s:
                 self.order(WakeAt(self.next_id(), event.policy.time_budget_s))
         elif isinstance(event, EpochStarted):
             self.it.ending = False
             self.it.places = -1
             dropping.forget_moot(self.it)
-        elif isinstance(event, (TrialSuggested, NothingSuggested)):
-            self.it.open_orders.pop(event.order, None)
-            self.it.asking = ""
-            self.it.heard_since = isinstance(event, TrialSuggested) or self.it.heard_at > event.heard
-        elif isinstance(event, (AttemptEnded, AttemptLost)):
-            self._on_attempt_over(event)
         elif isinstance(event, CheckpointDropped):
             self.it.open_orders.pop(event.order, None)
             trial = self.state.trial(event.trial_id)

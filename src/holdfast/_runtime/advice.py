@@ -136,6 +136,7 @@ class Advice:
         self._versions = versions
         self._judged: dict[str, Judgement] = {}
         self._warned: set[str] = set()
+        self._deaf = type(desk.searcher).__module__.startswith("holdfast.")
         self._blind = plugins.idle_scheduler and plugins.stopper is None and not plugins.criteria
         needed = (plugins.metric, *getattr(plugins.scheduler, "required", ())) if settings.strict_metrics() else ()
         self._strict = [name for name in dict.fromkeys(needed) if name and name not in _ALWAYS]
@@ -269,10 +270,12 @@ class Advice:
             if not self.desk.searcher.instant:  # one that answers without thinking learns from ends alone
                 self.desk.tell("on_trial_result", event.trial_id, self._flat(self._state.trial(event.trial_id)))
             return
-        flat = self._flat(self._state.trial(event.trial_id))
+        by_itself = event.by in ("scheduler", "order")
+        unheard = by_itself and self._deaf and self.desk.searcher.by_number  # nobody looks into the row
+        flat = {} if unheard else self._flat(self._state.trial(event.trial_id))
         if event.by == "order":
             self._tell("on_trial_remove", event.trial_id)
-        elif event.by != "scheduler":
+        elif not by_itself:
             self._tell("on_trial_complete", event.trial_id, flat)
         self.desk.tell("on_trial_complete", event.trial_id, result=flat)
 

@@ -208,6 +208,8 @@ class OneTrial:
             self._begun = True
 
     def _write_failures(self, *, anew: bool = False) -> None:
+        if not self._failures and not (self._well and self._begun):
+            return
         text, pickled = os.path.join(self.directory, "error.txt"), os.path.join(self.directory, "error.pkl")
         if self._failures:
             told = "".join(_failure_text(*failure) for failure in self._failures).encode("utf-8", "backslashreplace")
@@ -218,7 +220,7 @@ class OneTrial:
             newest = self._failures[-1][1]
             os.close(replace(pickled, newest.exception or pickle.dumps(revived(newest))))
             self._failures = []
-        if self._well and self._begun:
+        if self._well:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(pickled)
             self._well = False
