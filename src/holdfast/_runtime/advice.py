@@ -14,6 +14,7 @@ from holdfast import settings, values
 from holdfast._core.commands import AskSearcher, Decide
 from holdfast._core.events import (
     AttemptEnded,
+    AttemptStarted,
     DecisionMade,
     EpochStarted,
     InexactFound,
@@ -159,6 +160,8 @@ class Advice:
     def hear(self, record: Record) -> None:
         """Has scheduler and searcher hear a record that was just folded."""
         event = record.event
+        if isinstance(event, (ResultReported, AttemptStarted)):
+            return
         if isinstance(event, DecisionMade):
             self._hear_decision(event)
         elif isinstance(event, TrialSuggested):

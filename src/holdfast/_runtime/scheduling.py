@@ -128,9 +128,12 @@ class SchedulerDesk:
         self, method: str, trial: Trial | None, *result: dict[str, Any], number: int = 0
     ) -> tuple[Any, list[Steering], bool]:
         trial_id = "" if trial is None else trial.trial_id
-        given = contextlib.nullcontext() if self._chance is None else self._chance(method, trial_id, number)
         orders = self._view.orders
         orders.begin(trial_id)
-        with given:
-            answer = getattr(self.scheduler, method)(self._view, *(() if trial is None else (trial, *result)))
+        arguments = (self._view,) if trial is None else (self._view, trial, *result)
+        if self._chance is None:
+            answer = getattr(self.scheduler, method)(*arguments)
+        else:
+            with self._chance(method, trial_id, number):
+                answer = getattr(self.scheduler, method)(*arguments)
         return answer, *orders.end()

@@ -25,6 +25,7 @@ from holdfast._core.events import (
     AttemptStarted,
     CheckpointCommitted,
     DecisionMade,
+    Event,
     Record,
     ResultReported,
     SchedulerOrdered,
@@ -73,6 +74,7 @@ class TrialFiles:
         self._directory = directory
         self._experiment_id = experiment_id
         self._json, self._csv = json, csv
+        self._only_failures = not (json or csv)
         self._load = load
         self._in_charge = in_charge
         self._cursor = Cursor(directory, f"{'j' * json}{'c' * csv}-")
@@ -86,6 +88,8 @@ class TrialFiles:
         """Remembers what a record, which `state` has just folded, means for the files. Writes nothing yet."""
         event = record.event
         self._position = record.position
+        if self._only_failures and self._passes_over(event):
+            return
         if isinstance(event, ResultReported):
             self._busy[event.trial_id] = trial = self._trials[event.trial_id]
             trial.reported(event)
@@ -109,6 +113,11 @@ class TrialFiles:
                 if order.config and order.trial_id in self._trials:
                     self._busy[order.trial_id] = trial = self._trials[order.trial_id]
                     trial.changed(state.trial(order.trial_id).config)
+
+    def _passes_over(self, event: Event) -> bool:
+        """Whether an event means nothing where no rows are written: all do but a failure, and what follows it."""
+        failed = isinstance(event, AttemptEnded) and event.failure is not None
+        return not failed and getattr(event, "trial_id", "") not in self._trials
 
     def flush(self, now: float | None = None) -> None:
         """Writes what was heard.
