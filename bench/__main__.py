@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.figure import Figure, table
 from bench.process import ROOT, Rounds
 
-GROUPS = ("startup", "trials", "reports", "growth", "recovery", "retry", "checkpoints", "objects", "search")
+GROUPS = ("startup", "trials", "reports", "growth", "recovery", "retry", "checkpoints", "objects", "search", "decisions", "scale")
 
 
 def main() -> None:

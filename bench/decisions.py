@@ -13,14 +13,17 @@ from typing import Any
 
 from bench.figure import Figure, Target
 from bench.process import Rounds
+from holdfast.resources import PlacementGroupFactory
 from holdfast.schedulers import (
     ASHAScheduler,
     HyperBandForBOHB,
     HyperBandScheduler,
     MedianStoppingRule,
     PopulationBasedTraining,
+    ResourceChangingScheduler,
     TrialScheduler,
 )
+from holdfast.schedulers.pb2 import PB2
 
 __all__ = ["figures"]
 
@@ -35,6 +38,8 @@ SCHEDULERS: list[tuple[str, Callable[[], TrialScheduler], float]] = [
     ("HyperBandForBOHB", lambda: HyperBandForBOHB(max_t=ROWS), 3),
     ("MedianStoppingRule", lambda: MedianStoppingRule("training_iteration", grace_period=3), 3),
     ("PopulationBasedTraining", lambda: PopulationBasedTraining("training_iteration", None, None, 5, 0, {"x": [1, 2]}), 3),
+    ("PB2", lambda: PB2("training_iteration", None, None, 5, {"x": [0, 2]}), 3),
+    ("ResourceChangingScheduler", ResourceChangingScheduler, 3),
 ]
 
 
@@ -55,11 +60,30 @@ class Board:
         self.stopped: list[Piece] = []
         self.time = 0.0
         self.awaits_suggestion = False
+        self._next = 0
+        self._begun: list[Piece] = []
         nobody = lambda _: None  # noqa: E731
         self.search_alg = SimpleNamespace(on_pause=nobody, on_unpause=nobody)
 
     def get_trials(self) -> list[Piece]:
         return self.trials
+
+    def get_live_trials(self) -> list[Piece]:
+        """Those that have begun and not ended, and the next one: trials come one by one."""
+        while self._next < len(self.trials) and self.trials[self._next].status != "PENDING":
+            self._begun.append(self.trials[self._next])
+            self._next += 1
+        self._begun = [trial for trial in self._begun if not trial.is_finished()]
+        return [*self._begun, *self.trials[self._next : self._next + 1]]
+
+    def total_resources(self) -> dict[str, float]:
+        return {"cpu": PLACES + 4.0}
+
+    def has_resources_for_trial(self, trial: Piece) -> bool:
+        return False
+
+    def update_trial_resources(self, trial: Piece, resources: PlacementGroupFactory) -> None:
+        trial.placement_group_factory = resources
 
     def may_start(self, trial: Piece) -> bool:
         return trial.status in ("PENDING", "PAUSED")
@@ -87,6 +111,7 @@ class Piece:
         self.PENDING = "PENDING"
         self.config = {"x": 1}
         self.last_result = {}
+        self.placement_group_factory = PlacementGroupFactory([{"CPU": 1}])
 
     def is_finished(self) -> bool:
         return self.status == "TERMINATED"

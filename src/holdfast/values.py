@@ -177,8 +177,14 @@ def plain(value: object) -> Any:
         return _text(value)
 
 
+_LEAVES = frozenset({int, float, str, bool, type(None)})
+_NAMES = frozenset({str})
+
+
 def flatten(nested: dict[Any, Any], separator: str = "/") -> dict[str, Any]:
     """Nested dictionaries as one level: `{"a": {"b": 1}}` gives `{"a/b": 1}`. Empty dictionaries inside vanish."""
+    if _LEAVES.issuperset(map(type, nested.values())) and _NAMES.issuperset(map(type, nested)):
+        return dict(nested)  # most rows are flat: this is asked of each
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         name = key if type(key) is str else str(key)

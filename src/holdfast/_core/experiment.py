@@ -132,10 +132,8 @@ class ExperimentState(msgspec.Struct):
         """
         if record.position != self.position + 1:
             raise InternalError(f"record {record.position} came after {self.position}")
-        if self.cancelled:
-            self.cancelled = []
-        if self.moved:
-            self.moved = []
+        if self.cancelled or self.moved:
+            self.cancelled, self.moved = [], []
         event = record.event
         if isinstance(event, ResultReported):
             self._reported(event, record.time)
@@ -190,26 +188,12 @@ class ExperimentState(msgspec.Struct):
             case InexactFound():
                 self.inexact.append(event)
             case RequestReceived():
-                self._requested(event)
+                _requested(self, event)
             case TrialChosen() | SchedulerOrdered():
                 self.steps += isinstance(event, TrialChosen) and bool(event.trial_id)
                 steer(self, event.orders)
             case _:
                 unexpected(event)
-
-    def _requested(self, event: RequestReceived) -> None:
-        self.requests.add(event.request)
-        if not event.trial_id:
-            if event.verb == "stop":
-                self.stop_all("request")
-            self.held = event.verb == "pause"
-            return
-        trial = self.trial(event.trial_id)
-        trial.held = event.verb == "pause"
-        if event.verb == "stop" and trial.state in (PENDING, PAUSED) and not trial.owes:
-            self.move(trial, "cancelled")
-        elif event.verb == "stop":
-            trial.unwanted = trial.state not in FINAL
 
     def _suggested(self, event: TrialSuggested | NothingSuggested) -> None:
         if isinstance(event, NothingSuggested):
@@ -299,3 +283,19 @@ class ExperimentState(msgspec.Struct):
             self.waiting.add(trial.index)
         elif after == PAUSED:
             self.paused.add(trial.index)
+
+
+def _requested(state: ExperimentState, event: RequestReceived) -> None:
+    """Somebody asked from outside that all, or one trial, stop, pause or go on."""
+    state.requests.add(event.request)
+    if not event.trial_id:
+        if event.verb == "stop":
+            state.stop_all("request")
+        state.held = event.verb == "pause"
+        return
+    trial = state.trial(event.trial_id)
+    trial.held = event.verb == "pause"
+    if event.verb == "stop" and trial.state in (PENDING, PAUSED) and not trial.owes:
+        state.move(trial, "cancelled")
+    elif event.verb == "stop":
+        trial.unwanted = trial.state not in FINAL

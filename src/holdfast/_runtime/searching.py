@@ -8,7 +8,6 @@ the repeated one differs, the recorded one stands and the searcher is given it t
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 import time
@@ -214,10 +213,11 @@ class SearcherDesk:
             self._wake()
 
     def _call(self, number: int, method: str, *arguments: Any, **named: Any) -> Any:
-        chance = contextlib.nullcontext() if self.own_chance else given_chance(self._seed, "searcher", number)
         began = time.perf_counter()
         try:
-            with chance:
+            if self.own_chance:
+                return getattr(self.searcher, method)(*arguments, **named)
+            with given_chance(self._seed, "searcher", number):
                 return getattr(self.searcher, method)(*arguments, **named)
         finally:
             self.thought_s += time.perf_counter() - began

@@ -145,8 +145,10 @@ class ControllerView:
         return self._roll.of(trial_id) if trial_id in self._controller.state.trials else None
 
     def get_live_trials(self) -> list[Trial]:
-        """The trials that are not finished."""
-        return [trial for trial in self._roll if not trial.is_finished()]
+        """The trials that are not finished, in order of creation. Costs nothing for those that are."""
+        it, state = self._controller, self._controller.state
+        indices = sorted(state.waiting | state.paused | {state.trial(trial_id).index for trial_id in it.running})
+        return [trial for trial in (self._roll[index] for index in indices) if not trial.is_finished()]
 
     @property
     def time(self) -> float:

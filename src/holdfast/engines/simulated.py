@@ -76,8 +76,9 @@ class Moment(NamedTuple):
 class _Run:
     """One attempt being played."""
 
-    def __init__(self, order: StartAttempt, steps: Generator[Any, None, Any], began: float) -> None:
+    def __init__(self, order: StartAttempt, config: dict[str, Any], steps: Generator[Any, None, Any], began: float) -> None:
         self.order = order
+        self.config = config
         self.steps = steps
         self.began = began
         self.stepped = began
@@ -87,6 +88,10 @@ class _Run:
         self.uploads: list[ResultReported] = []
         self.outcome = ""
         self.over = False
+
+    def moment(self, time: float) -> Moment:
+        """The step that comes next."""
+        return Moment(self.order.trial_id, self.order.attempt, self.number + 1, time)
 
 
 class _States:
@@ -206,9 +211,9 @@ class SimulatedEngine:
         config = values.decode(order.config, self._definitions.load, self._references)
         moment = Moment(order.trial_id, order.attempt, order.number, self.clock.monotonic())
         steps = self._train(*(config, state, moment)[: self._arguments])
-        run = _Run(order, steps, self.clock.monotonic())
+        run = _Run(order, config, steps, self.clock.monotonic())
         self._runs[order.trial_id, order.attempt] = run
-        self._schedule(run, config)
+        self._schedule(run)
 
     def reply(self, trial_id: str, attempt: int, number: int, action: str, *, save: bool = False) -> None:
         run = self._runs.get((trial_id, attempt))
@@ -218,7 +223,7 @@ class SimulatedEngine:
             saved = self._states.save(run, checkpoint_name)
             self._ready.append(CheckpointCommitted(trial_id, attempt, number, saved))
         if action == "CONTINUE":
-            self._schedule(run, values.decode(run.order.config, self._definitions.load, self._references))
+            self._schedule(run)
         else:
             run.steps.close()
             self._finish(run, "stopped")
@@ -263,25 +268,22 @@ class SimulatedEngine:
         self._runs.clear()
         self._queue.clear()
 
-    def _schedule(self, run: _Run, config: dict[str, Any]) -> None:
-        moment = Moment(run.order.trial_id, run.order.attempt, run.number + 1, self.clock.monotonic())
-        seconds = self._seconds(config, moment) if callable(self._seconds) else self._seconds
+    def _schedule(self, run: _Run) -> None:
+        seconds = self._seconds(run.config, run.moment(self.clock.monotonic())) if callable(self._seconds) else self._seconds
         self._count += 1
-        heapq.heappush(self._queue, (moment.time + seconds, self._count, run, None))
+        heapq.heappush(self._queue, (self.clock.monotonic() + seconds, self._count, run, None))
 
     def _step(self, run: _Run) -> None:
-        order = run.order
-        moment = Moment(order.trial_id, order.attempt, run.number + 1, self.clock.monotonic())
-        fate = self._fails(moment) if self._fails else None
+        fate = self._fails(run.moment(self.clock.monotonic())) if self._fails else None
         if fate == "kill":
             self._finish(run, "failed", Failure("worker", "its worker was killed", signal=9))
             return
         if fate is not None and fate != "raise":
-            self._finish(run, "failed", Failure(fate, f"a failure of this kind was injected at row {moment.number}"))
+            self._finish(run, "failed", Failure(fate, f"a failure of this kind was injected at row {run.number + 1}"))
             return
         try:
             if fate == "raise":
-                raise RuntimeError(f"a fault was injected at row {moment.number}")
+                raise RuntimeError(f"a fault was injected at row {run.number + 1}")
             yielded = next(run.steps)
         except StopIteration:
             self._finish(run, "completed")

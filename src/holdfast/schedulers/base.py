@@ -84,7 +84,7 @@ class TrialScheduler:
         heard since it last said None; its paused trials run again only when it chooses them. When nothing runs, nothing more
         will come and it says None, the earliest one is run all the same.
         """
-        trials = [trial for trial in tune_controller.get_trials() if tune_controller.may_start(trial)]
+        trials = [trial for trial in tune_controller.get_live_trials() if tune_controller.may_start(trial)]
         waiting = [trial for trial in trials if trial.status == trial.PENDING]
         return next(iter(waiting or trials), None)
 

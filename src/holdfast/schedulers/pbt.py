@@ -150,7 +150,7 @@ class PopulationBasedTraining(JudgingScheduler):
         standing = population.standing(member, self._quantile)
         if standing > 0:
             tune_controller.save_trial(trial)
-        if self._others_wait(tune_controller, member):
+        if population.anybody_else_waits(member) or _another_comes(tune_controller, trial):
             population.wait(member)
             member.moves = standing < 0
             return self.PAUSE
@@ -185,14 +185,6 @@ class PopulationBasedTraining(JudgingScheduler):
 
     def debug_string(self) -> str:
         return f"{type(self).__name__}: {self._num_perturbations} perturbs"
-
-    def _others_wait(self, tune_controller: Any, member: Member) -> bool:
-        """Whether another trial needs the place of this one: it waits, or is being suggested and no place is free."""
-        if self._population.anybody_else_waits(member):
-            return True
-        if not tune_controller.awaits_suggestion:
-            return False
-        return not tune_controller.has_resources_for_trial(tune_controller.get_trials()[member.index])
 
     def _observe(self, trial: Any, time: float, score: float | None) -> None:
         """Hears of a trial's step before it is perturbed."""
@@ -252,6 +244,11 @@ class PopulationBasedTraining(JudgingScheduler):
         self._next_sync += self._interval * (math.floor((behind - self._next_sync) / self._interval) + 1)
         if self._next_sync <= behind:  # by a rounding error
             self._next_sync += self._interval
+
+
+def _another_comes(tune_controller: Any, trial: Any) -> bool:
+    """Whether a trial is being suggested that will need this one's place: no other is free."""
+    return bool(tune_controller.awaits_suggestion) and not tune_controller.has_resources_for_trial(trial)
 
 
 class PopulationBasedTrainingReplay(FIFOScheduler):

@@ -94,11 +94,9 @@ class OptunaSearch(Searcher):
         self._templates: list[Any] = []  # of the points that are still in Optuna's queue
         self._running: dict[str, int] = {}
         self._exhausted = False
-        self.own_seed = seed
-        for generator in _generators(sampler):
-            own = generator.rng  # one without a seed draws it here, so that the experiment's first pickle holds it
-            if self.own_seed is None:
-                self.own_seed = int(copy.deepcopy(own).randint(2**31))  # the sampler's own chance stays as it is
+        # A sampler without a seed draws one here, so that the experiment's first pickle holds it.
+        drawn = [int(copy.deepcopy(generator.rng).randint(2**31)) for generator in _generators(sampler)]
+        self.own_seed = drawn[0] if seed is None and drawn else seed
 
     @property
     def own_chance(self) -> bool:  # type: ignore[override]  # a constant in most searchers

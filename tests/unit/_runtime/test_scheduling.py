@@ -224,3 +224,80 @@ def test_an_attempt_on_its_way_to_a_changed_trial_is_taken_back(tmp_path) -> Non
     results, events = fit(tmp_path, Late(t0_2=lambda view, it: "PAUSE"), workers=1)
     assert [event.cause for event in events if isinstance(event, AttemptLost)] == ["recalled"]
     assert results[0].metrics_dataframe["score"].tolist() == pytest.approx([0.1, 0.2, *(0.2 + 9.0 * i for i in range(1, 5))])
+
+
+def test_live_trials_are_those_that_are_not_finished(tmp_path) -> None:
+    class Compares(Listening):
+        def on_trial_result(self, tune_controller, trial, result):
+            live = [it for it in tune_controller.get_trials() if not it.is_finished()]
+            assert tune_controller.get_live_trials() == live
+            assert tune_controller.get_trial(trial.trial_id) is trial
+            assert tune_controller.get_trial("nobody") is None
+            self.told.append(len(live))
+            return self.PAUSE if result["training_iteration"] == 2 else self.CONTINUE
+
+    scheduler = Compares()
+    fit(tmp_path, scheduler, workers=2, trials=5)
+    assert {1, 2, 3, 4, 5} & set(scheduler.told) > {1}
+
+
+def test_places_are_filled_beside_a_trial_that_is_on_its_way(tmp_path) -> None:
+    class FirstPending(Listening):
+        """Chooses as Ray Tune's own scheduler does, which knows nothing of attempts on their way."""
+
+        def choose_trial_to_run(self, tune_controller):
+            return next((it for it in tune_controller.get_trials() if it.status == it.PENDING), None)
+
+    _, events = fit(tmp_path, FirstPending(), workers=4, trials=4)
+    kinds = [type(event).__name__ for event in events]
+    assert kinds[: kinds.index("ResultReported")].count("AttemptStarted") == 4
+
+
+def test_an_order_to_stop_the_trial_in_question_outweighs_the_answer(tmp_path) -> None:
+    scheduler = Listening(t0_2=lambda view, it: view.stop_trial(it))
+    results, events = fit(tmp_path, scheduler)
+    assert len(results[0].metrics_dataframe) == 2
+    assert scheduler.told[0] == ("remove", "0")
+    assert [event.by for event in events if isinstance(event, DecisionMade) and event.action == "STOP"] == ["order"]
+
+
+def test_a_running_trial_that_was_ordered_to_stop_is_heard_of_as_removed(tmp_path) -> None:
+    scheduler = Listening(t0_2=lambda view, it: view.stop_trial(trial(view, 1)))
+    fit(tmp_path, scheduler)
+    assert sorted(scheduler.told) == [("complete", "0"), ("remove", "1")]
+
+
+def test_setting_a_tag_is_an_order(tmp_path) -> None:
+    results, _ = fit(tmp_path, Listening(t0_2=lambda view, it: it.set_experiment_tag("other")))
+    assert results[0].metrics_dataframe["experiment_tag"].tolist()[2:] == ["other"] * 4
+
+
+def test_chance_is_given_to_a_class_that_derives_from_one_without() -> None:
+    from holdfast._runtime.chance import has_own_chance
+    from holdfast.schedulers import FIFOScheduler
+
+    class Inherits(FIFOScheduler):
+        pass
+
+    class Says(FIFOScheduler):
+        own_chance = True
+
+    assert [has_own_chance(it()) for it in (FIFOScheduler, Inherits, Says, TrialScheduler)] == [True, False, True, False]
+
+
+def test_a_searcher_is_asked_again_after_what_it_had_not_heard_when_it_had_nothing(tmp_path) -> None:
+    """An end that comes between question and answer, and ends that orders bring about, may change its mind."""
+    from holdfast.search import ConcurrencyLimiter
+
+    class StopsResting(Listening):
+        def on_trial_result(self, tune_controller, trial, result):
+            for other in tune_controller.get_live_trials():
+                if other.status == "PAUSED":
+                    tune_controller.stop_trial(other)
+            return self.PAUSE if result["training_iteration"] == 3 else self.CONTINUE
+
+    for number, scheduler in enumerate((Listening(), StopsResting())):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        results, _ = fit(folder, scheduler, workers=2, trials=9, search_alg=ConcurrencyLimiter(Counting(), 2, batch=True))
+        assert len(results) == 9

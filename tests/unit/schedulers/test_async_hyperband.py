@@ -230,7 +230,7 @@ def test_save_and_restore(tmp_path):
 def test_fifo_runs_pending_trials_before_paused_ones():
     fifo = FIFOScheduler()
     trials = [SimpleNamespace(status=status, PENDING="PENDING") for status in ("RUNNING", "PAUSED", "PENDING", "PENDING")]
-    driver = SimpleNamespace(get_trials=lambda: trials, may_start=lambda trial: trial.status != "RUNNING")
+    driver = SimpleNamespace(get_live_trials=lambda: trials, may_start=lambda trial: trial.status != "RUNNING")
     assert fifo.choose_trial_to_run(driver) is trials[2]
     trials[2:] = []
     assert fifo.choose_trial_to_run(driver) is trials[1]
