@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from holdfast.errors import ConfigError, WrongType
@@ -213,14 +213,14 @@ class PopulationBasedTraining(JudgingScheduler):
 
     def _donor(self, trials: Any) -> Member | None:
         """One of the best that has something to give, each as likely."""
-        pool = self._population.best(self._quantile)
+        pool: Sequence[Member] = self._population.best(self._quantile)
         scored = False
         while pool:
             donor = self._chance.choice(pool)
             good = donor.score is not None and donor.score > -math.inf
             if good and trials[donor.index].checkpoint is not None:
                 return donor
-            pool.remove(donor)
+            pool = [other for other in pool if other is not donor]
             scored = scored or good
         if scored and not self._warned:
             self._warned = True

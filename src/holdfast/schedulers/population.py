@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, overload
 
 __all__ = ["Member", "Population"]
 
@@ -147,10 +147,9 @@ class Population:
         """The lowest `fraction`, worst first; never more than half."""
         return [self._members[trial_id] for _, _, trial_id in self._ranked[: self._count(fraction)]]
 
-    def best(self, fraction: float) -> list[Member]:
-        """The highest `fraction`, best last; never more than half."""
-        count = self._count(fraction)
-        return [self._members[trial_id] for _, _, trial_id in self._ranked[len(self._ranked) - count :]]
+    def best(self, fraction: float) -> Sequence[Member]:
+        """The highest `fraction`, best last; never more than half. Good until a score changes; made of no list of its own."""
+        return _Best(self._members, self._ranked, self._count(fraction))
 
     def _count(self, fraction: float) -> int:
         size = len(self._ranked)
@@ -158,6 +157,29 @@ class Population:
             return 0
         count = math.ceil(size * fraction)
         return size // 2 if count > size / 2 else count
+
+
+class _Best(Sequence[Member]):
+    """The last so many of those ranked."""
+
+    def __init__(self, members: dict[str, Member], ranked: list[tuple[float, int, str]], count: int) -> None:
+        self._members = members
+        self._ranked = ranked
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, at: int) -> Member: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Member]: ...
+    def __getitem__(self, at: int | slice) -> Member | list[Member]:
+        if isinstance(at, slice):
+            return [self[n] for n in range(*at.indices(self._count))]
+        if not 0 <= at < self._count:
+            raise IndexError(at)
+        return self._members[self._ranked[len(self._ranked) - self._count + at][2]]
 
 
 def _key(member: Member) -> tuple[float, int, str]:
