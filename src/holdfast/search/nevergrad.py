@@ -5,7 +5,9 @@ This module knows Nevergrad's parametrization and its candidates. It refuses to 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from holdfast.errors import ConfigError, SearchSpaceError
@@ -16,6 +18,12 @@ from holdfast.search.variants import Variant
 from holdfast.values import flatten
 
 __all__ = ["NevergradSearch"]
+
+# cma is loaded in the middle of a search, or of being unpickled, and warns where matplotlib is missing that it cannot draw, which
+# nobody asks of it. Loaded here, it has said so before either.
+with warnings.catch_warnings(), suppress(ModuleNotFoundError):
+    warnings.filterwarnings("ignore", message="Could not import matplotlib", category=UserWarning)
+    import cma  # noqa: F401
 
 
 class NevergradSearch(AskingSearcher):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from typing import Any
 
 import cloudpickle
@@ -43,6 +45,24 @@ def test_each_optimizer_goes_on_exactly(name: str) -> None:
         return play.go(20, lambda config: config["x"]).configs
 
     assert run(13) == run(17)
+
+
+@pytest.mark.slow
+def test_nothing_is_said_where_matplotlib_is_missing() -> None:
+    """Neither when cma is loaded by the search, nor when a searcher that uses it is unpickled in another process."""
+    begin = "import sys; sys.modules['matplotlib'] = None\n"
+    ask = (
+        "import cloudpickle\n"
+        "from holdfast.search.nevergrad import NevergradSearch\n"
+        "from holdfast.space import uniform\n"
+        "searcher = NevergradSearch('CMA', metric='loss', mode='min', space={'x': uniform(0, 1), 'y': uniform(0, 1)})\n"
+        "searcher.suggest('t')\n"
+        "sys.stdout.buffer.write(cloudpickle.dumps(searcher))\n"
+    )
+    go_on = "import pickle\npickle.load(sys.stdin.buffer).suggest('u')\n"
+    first = subprocess.run([sys.executable, "-c", begin + ask], capture_output=True, check=True)
+    second = subprocess.run([sys.executable, "-c", begin + go_on], input=first.stdout, capture_output=True, check=True)
+    assert (first.stderr, second.stderr) == (b"", b"")
 
 
 @pytest.mark.parametrize("optimizer", ["OnePlusOne", ng.optimizers.OnePlusOne, ng.optimizers.ParametrizedOnePlusOne()])
