@@ -54,7 +54,7 @@ class AxSearch(AskingSearcher):
         **ax_kwargs: Any,
     ) -> None:
         super().__init__(space if ax_client is None else ax_client, metric, mode, points_to_evaluate)
-        client = load("ax.api.client", "ax", "AxSearch").Client
+        client = load("ax", "ax", "AxSearch").Client
         if ax_client is not None:
             if not isinstance(ax_client, client):
                 raise ConfigError(f"AxSearch(ax_client=...) is an ax.api.client.Client, not {type(ax_client).__name__}.")
@@ -62,6 +62,7 @@ class AxSearch(AskingSearcher):
                 raise ConfigError("AxSearch(ax_client=...) has its space, constraints and settings; give no others.")
         self._parameter_constraints = list(parameter_constraints or ())
         self._outcome_constraints = list(outcome_constraints or ())
+        self._bounded = [_bounded(constraint) for constraint in self._outcome_constraints]  # the metrics beside the objective
         self._arguments = dict(ax_kwargs)
         self._theirs = ax_client is not None
         self._client: Any = None
@@ -112,7 +113,7 @@ class AxSearch(AskingSearcher):
 
     def tell(self, handle: Any, loss: float, result: Mapping[str, Any]) -> None:
         told = {str(self._metric): finite(result.get(str(self._metric)))} if self._theirs else {_OBJECTIVE: loss}
-        told |= {name: finite(result.get(name)) for name in map(_bounded, self._outcome_constraints)}
+        told |= {name: finite(result.get(name)) for name in self._bounded}
         if None in told.values():
             self.fail(handle)
             return

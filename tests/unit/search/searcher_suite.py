@@ -151,7 +151,6 @@ class SearcherSuite:
 
     Attributes:
         library: The package that it needs.
-        module: What it loads of it.
         extra: The extra that installs it; empty for a searcher that needs none.
         trials: As many that the model has had its say three times.
         learning: (trials, how many of the last are looked at, seeds, bound of their mean loss; random search has 0.30).
@@ -159,7 +158,6 @@ class SearcherSuite:
     """
 
     library = ""
-    module = ""
     extra = ""
     trials = 14
     learning = (30, 10, 3, 0.2)
@@ -311,7 +309,6 @@ class SearcherSuite:
         if not self.extra:
             self.make()
             return
-        monkeypatch.delitem(sys.modules, self.module or self.library, raising=False)
         monkeypatch.setitem(sys.modules, self.library, None)
         with pytest.raises(ConfigError, match=rf"pip install 'holdfast\[{self.extra}\]'"):
             self.make()

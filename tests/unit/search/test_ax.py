@@ -25,13 +25,26 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.xdist_group("ax"),
     pytest.mark.skipif(
-        "CI" not in os.environ and importlib.util.find_spec("ax") is None, reason="ax-platform is not installed; CI has it"
+        "CI" not in os.environ and importlib.util.find_spec("ax") is None, reason="ax-platform is not installed; .ci/run installs it"
     ),
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """On matrices this small more threads than one take three times the processor's time."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # for processes that a test starts
+        yield
+    torch.set_num_threads(before)
+
+
 class TestAx(SearcherSuite):
-    library, module, extra = "ax", "ax.api.client", "ax"
+    library = extra = "ax"
     trials = 7
     learning = (9, 3, 1, 0.2)
 

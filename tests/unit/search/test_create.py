@@ -38,7 +38,6 @@ def test_a_name_of_ray_tunes_that_is_left_out_says_what_to_use_instead(name) -> 
 
 
 def test_a_class_is_loaded_when_its_name_is_asked_for() -> None:
-    pytest.importorskip("optuna")
     searcher = create_searcher("optuna", metric="loss", mode="min")
     assert type(searcher).__name__ == "OptunaSearch"
     assert searcher.metric == "loss"
