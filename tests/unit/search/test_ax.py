@@ -25,7 +25,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.xdist_group("ax"),
     pytest.mark.skipif(
-        "CI" not in os.environ and importlib.util.find_spec("ax") is None, reason="ax-platform is not installed; .ci/run installs it"
+        "CI" not in os.environ and importlib.util.find_spec("ax") is None,
+        reason="ax-platform is not installed; .ci/run installs it",
     ),
 ]
 
