@@ -177,13 +177,9 @@ def plain(value: object) -> Any:
         return _text(value)
 
 
-_LEAVES = frozenset({int, float, str, bool, type(None)})
-_NAMES = frozenset({str})
-
-
 def flatten(nested: dict[Any, Any], separator: str = "/") -> dict[str, Any]:
     """Nested dictionaries as one level: `{"a": {"b": 1}}` gives `{"a/b": 1}`. Empty dictionaries inside vanish."""
-    if _LEAVES.issuperset(map(type, nested.values())) and _NAMES.issuperset(map(type, nested)):
+    if _SCALARS.issuperset(map(type, nested.values())) and _KEYS.issuperset(map(type, nested)):
         return dict(nested)  # most rows are flat: this is asked of each
     flat: dict[str, Any] = {}
     for key, value in nested.items():
@@ -203,9 +199,7 @@ def unflatten(flat: dict[str, Any], separator: str = "/") -> dict[str, Any]:
         *branches, leaf = key.split(separator)
         level = nested
         for branch in branches:
-            level = level.setdefault(branch, {})
-            if type(level) is not dict:
-                break
+            level = level.setdefault(branch, {}) if type(level) is dict else level
         if type(level) is not dict or leaf in level:
             raise ValueError(f"{key!r} cannot be nested: another key has taken its place")
         level[leaf] = value
