@@ -6,7 +6,8 @@
     │   ├── Deprecated (DeprecationWarning)   an argument that Ray Tune has given up
     │   ├── WrongType (TypeError)             an argument of a type that means nothing
     │   ├── MetricMissing                     a row without the metric that something needs
-    │   └── JobChanged                        a restore that asks for another job than the one submitted
+    │   ├── JobChanged                        a restore that asks for another job than the one submitted
+    │   └── NothingToGoOnFrom                 an extension of trials that have no checkpoint
     ├── NotSerializable (TypeError)           the user's: something that cannot be pickled
     ├── ReportRefused (ValueError)            the user's: a row too large, or not a dictionary
     ├── ExperimentExists (ValueError)         the user's: a name already taken
@@ -57,6 +58,7 @@ __all__ = [
     "NotFitted",
     "NotOnInstance",
     "NotSerializable",
+    "NothingToGoOnFrom",
     "ObjectLost",
     "ReportRefused",
     "RestoreDiffers",
@@ -108,6 +110,24 @@ class MetricMissing(ConfigError):
 
 class JobChanged(ConfigError):
     """Raised when a restore asks for another job than the one that was submitted. Restore with the same arguments."""
+
+
+class NothingToGoOnFrom(ConfigError):
+    """Raised when an extension is to have trials go on that have rows and no checkpoint, or none any more.
+
+    Attributes:
+        trial_ids: Which.
+    """
+
+    def __init__(self, trial_ids: list[str]) -> None:
+        self.trial_ids = trial_ids
+        shown = ", ".join(trial_ids[:5]) + (f" and {len(trial_ids) - 5} more" if len(trial_ids) > 5 else "")
+        super().__init__(
+            f"{shown} would go on under the new rules, and no checkpoint of theirs is left, or none was ever saved. Have them "
+            "begin from scratch, their rows redone, with Tuner.extend(..., from_scratch_ok=True); or leave them as they are and "
+            "extend by num_samples alone. Trials that save checkpoints can go on; num_to_keep keeps the newest one, "
+            "max_total_bytes may not."
+        )
 
 
 class NotSerializable(TuneError, TypeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -67,13 +68,69 @@ def _restore(
     return Tuner(_handle=handle)
 
 
+def _extend(
+    path: str | os.PathLike[str],
+    trainable: Trainable,
+    *,
+    num_samples: int = 0,
+    stop: Any = None,
+    time_budget_s: float | datetime.timedelta | None = None,
+    param_space: dict[str, Any] | None = None,
+    new_space: dict[str, Any] | None = None,
+    from_scratch_ok: bool = False,
+    storage_filesystem: Any = None,
+    engine: str | Engine | None = None,
+    takeover: bool = False,
+) -> Tuner:
+    """Asks more of an experiment, finished or not, than was submitted. Only reads; `fit()` puts it on record and goes on.
+
+    From that record on it is the job: after a crash at any later moment `Tuner.restore(path, trainable)` completes it as
+    extended. Asked for twice it is given twice, so a script that may be run again calls `restore` once this is done.
+
+    Trials that the old stop rule or budget of time had ended go on from their newest checkpoints, unless their newest row has
+    reached the new bounds already. Those that ended by themselves (the function returned, `report(done=True)`), by the
+    scheduler's decision (ASHA's `max_t` too), by `holdfast stop PATH TRIAL` or with an error stay as they are. The searcher
+    and the scheduler are the same, with all that they know; what they heard of the end of a trial that goes on stands.
+
+    Args:
+        path: The experiment's directory: `<storage_path>/<name>`.
+        trainable: As for `restore`.
+        num_samples: How many samples more; where the space has grids each is tried over all of them.
+        stop: The stop rule that takes the place of the old one, as in `RunConfig`. A Stopper or function begins without a
+            memory of the rows so far.
+        time_budget_s: The whole time that drivers may take, what is spent included.
+        param_space: The space as submitted, to replace objects in it; not needed otherwise.
+        new_space: The space that the new samples are drawn from: the same keys, other domains and values. OptunaSearch takes
+            other bounds; searchers whose model cannot follow refuse.
+        from_scratch_ok: Whether trials that are to go on and have no checkpoint may begin from scratch, their rows redone.
+        storage_filesystem: Not supported yet.
+        engine: As for `restore`.
+        takeover: As for `restore`.
+
+    Raises:
+        ConfigError: It asks for nothing, for less, or for what the searcher cannot do.
+        NothingToGoOnFrom: Trials are to go on that have no checkpoint (left); names them.
+        ExperimentNotFound, JobChanged, JournalError: As for `restore`.
+    """
+    from holdfast._assembly.extending import Wish
+    from holdfast._assembly.handle import restored
+
+    handle = restored(path, trainable, param_space, storage_filesystem, ResumeConfig(), engine, takeover=takeover)
+    handle.extend(Wish(num_samples, stop, time_budget_s, new_space, from_scratch_ok))
+    return Tuner(_handle=handle)
+
+
 class _OfTheClass:
-    """`Tuner.restore`: of the class and never of an instance, which has a job already."""
+    """A way to an experiment on disk: of the class and never of an instance, which has a job already."""
+
+    def __init__(self, name: str, function: Callable[..., Tuner]) -> None:
+        self._name = name
+        self._function = function
 
     def __get__(self, instance: Tuner | None, owner: type[Tuner]) -> Callable[..., Tuner]:
         if instance is not None:
-            raise NotOnInstance("restore is called on the class: Tuner.restore(path, trainable).")
-        return _restore
+            raise NotOnInstance(f"{self._name} is called on the class: Tuner.{self._name}(path, trainable).")
+        return self._function
 
 
 class Tuner:
@@ -113,7 +170,8 @@ class Tuner:
             _handle = submitted(trainable, param_space, tune_config or TuneConfig(), run_config or RunConfig())
         self._handle = _handle
 
-    restore = _OfTheClass()
+    restore = _OfTheClass("restore", _restore)
+    extend = _OfTheClass("extend", _extend)
 
     def fit(self) -> ResultGrid:
         """Runs the experiment to its end; on a finished one it runs nothing and returns the same results.

@@ -126,6 +126,15 @@ class Script:
             self.record(e.AttemptLost(order.order, order.trial_id, order.attempt, "driver"))
         for order in [*asked, *deletes, *[wake for wake in self.open(WakeAt) if wake.why == "retry"]]:
             self.carry_out(order)
+        if epoch == 6:
+            self.extend()
+
+    def extend(self) -> None:
+        """Asks for one sample and more time; what has ended without a failure goes on."""
+        ended = [trial.trial_id for trial in self.controller.state.trials.values() if trial.state == "TERMINATED"]
+        assert ended
+        changed = {"num_samples": f"{TRIALS} became {TRIALS + 1}", "time_budget_s": "1000 became 2000"}
+        self.record(e.JobExtended("cd" * 16, changed, 1, TRIALS + 1, 2000.0, {"job": "ef" * 32}, ended))
 
     def open(self, kind: type) -> list:
         return [order for order in self.controller.open_orders.values() if isinstance(order, kind)]

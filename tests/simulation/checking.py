@@ -5,7 +5,7 @@ from __future__ import annotations
 from holdfast._core.admission import capacity
 from holdfast._core.commands import StartAttempt
 from holdfast._core.controller import Controller
-from holdfast._core.events import AttemptStarted, DecisionMade, ResultReported
+from holdfast._core.events import AttemptStarted, DecisionMade, JobExtended, ResultReported
 from holdfast._core.ids import checkpoint_name
 from holdfast._core.trial import FINAL
 from holdfast._journal import read, verify
@@ -41,6 +41,8 @@ def _story(storage: Storage) -> list[str]:
             decided[row] = event.action
             if event.action == "STOP":
                 stopped.add((event.trial_id, trial.branch))
+        elif isinstance(event, JobExtended):
+            stopped -= {(trial_id, state.trial(trial_id).branch) for trial_id in event.revived}
         elif isinstance(event, (ResultReported, AttemptStarted)):
             trial = state.trial(event.trial_id)
             if (event.trial_id, trial.branch) in stopped and not (trial.owes and trial.number <= trial.mark):

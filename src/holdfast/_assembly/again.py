@@ -13,7 +13,7 @@ from holdfast._assembly.submission import JobSpec, More
 from holdfast.config import RunConfig, TuneConfig
 from holdfast.errors import JobChanged
 
-__all__ = ["given_again"]
+__all__ = ["given_again", "same_rule"]
 
 _TUNE = ("metric", "mode", "num_samples", "max_concurrent_trials", "time_budget_s", "reuse_actors")
 _RUN = ("failure_config", "checkpoint_config", "log_to_file")
@@ -37,7 +37,7 @@ def given_again(stored: JobSpec, tune: TuneConfig, run: RunConfig, more: More) -
     if changed:
         raise JobChanged(
             f"Resuming completes the job that was submitted, and this one differs: {'; '.join(changed)}. Give the same "
-            "arguments, or start another experiment under another name."
+            "arguments, ask for more by Tuner.extend(path, trainable, ...), or start another experiment under another name."
         )
     kept = stored.run_config.callbacks
     stored.run_config.verbose = run.verbose
@@ -57,14 +57,14 @@ def _changes(stored: JobSpec, tune: TuneConfig, run: RunConfig) -> Iterator[str]
         was, given = vars(stored.tune_config)[name], vars(tune)[name]
         if given is not None and type(given) is not type(was):
             yield f"{name} was {_kind(was)}, is {_kind(given)}"
-    if run.stop is not None and not _same_rule(stored.run_config.stop, run.stop):
+    if run.stop is not None and not same_rule(stored.run_config.stop, run.stop):
         yield f"stop was {stored.run_config.stop!r}, is {run.stop!r}"
     kinds, given_kinds = [[_kind(one) for one in it] for it in (stored.run_config.callbacks, run.callbacks)]
     if given_kinds and given_kinds != kinds:
         yield f"callbacks were {kinds}, are {given_kinds}"
 
 
-def _same_rule(before: Any, now: Any) -> bool:
+def same_rule(before: Any, now: Any) -> bool:
     """Whether a stop rule is the one that was submitted: equal where it is plain values, of one name where it is code."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         return dict(before) == dict(now)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 from holdfast import settings
 from holdfast._assembly.followers import files_of, screen_of
 from holdfast._assembly.naming import namer
+from holdfast._assembly.plugging import constants_of, job_at, plugins_of, renewal, stop_rules
 from holdfast._assembly.requests import ask_per_trial, check_fits, check_recorded
 from holdfast._assembly.submission import JobSpec, versions
 from holdfast._assembly.waiting import WaitingFollower
@@ -23,6 +24,7 @@ from holdfast._journal import Journal, Owner, open_journal, read
 from holdfast._runtime import snapshots
 from holdfast._runtime.advice import Advice, Plugins
 from holdfast._runtime.callbacks import CallbackDesk
+from holdfast._runtime.extending import Extension
 from holdfast._runtime.loop import Driver, Follower, Parts
 from holdfast._runtime.recovery import replay, take_over
 from holdfast._runtime.roll import Roll
@@ -33,19 +35,12 @@ from holdfast.clock import Clock, SystemClock
 from holdfast.engines.base import Engine, Job
 from holdfast.errors import ConfigError, Fenced, InternalError, StorageError, TuneError
 from holdfast.objects import references_in, supplying
-from holdfast.schedulers.base import TrialScheduler
-from holdfast.schedulers.fifo import FIFOScheduler
 from holdfast.search.base import Searcher
-from holdfast.search.basic_variant import BasicVariantGenerator
-from holdfast.space import constants, uses_user_functions
-from holdfast.space.variables import find_variables
-from holdfast.stopper.base import CombinedStopper, Stopper
-from holdfast.stopper.function_stopper import FunctionStopper
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.local import LocalStorage
 
-__all__ = ["Choices", "Minds", "Outcome", "drive", "engine_named", "minds", "plugins_of"]
+__all__ = ["Choices", "Minds", "Outcome", "drive", "engine_named", "minds"]
 
 
 class Choices(NamedTuple):
@@ -58,6 +53,7 @@ class Choices(NamedTuple):
         engine: The engine to run on.
         takeover: Whether to take the experiment from a driver that seems to live.
         snapshot_due: When snapshots are taken, if not by default.
+        extension: What the job is to be extended by.
     """
 
     resume: Resume
@@ -66,6 +62,7 @@ class Choices(NamedTuple):
     engine: Engine
     takeover: bool = False
     snapshot_due: Callable[[int, int, int], bool] | None = None
+    extension: Extension | None = None
 
 
 class Minds(NamedTuple):
@@ -144,7 +141,7 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
     try:
         engine.open(_job(storage, created, spec, choices, journal.epoch))
         driver = _assembled(journal, epoch)
-        take_over(driver, _epoch_started(journal, choices), storage, list(journal.cuts))
+        take_over(driver, _epoch_started(journal, choices), storage, list(journal.cuts), choices.extension)
         try:
             driver.run(*_leaving(engine, signals, quiet=not spec.run_config.verbose))
         finally:
@@ -193,29 +190,6 @@ def _leaving(engine: Engine, signals: Signals, *, quiet: bool) -> tuple[Callable
     return asked, grace_s
 
 
-def plugins_of(created: ExperimentCreated, spec: JobSpec) -> tuple[Plugins, Searcher]:
-    """The plug-ins of a job, told what the experiment is about.
-
-    Raises:
-        ConfigError: A metric or mode that is missing or given twice.
-    """
-    tune, run = spec.tune_config, spec.run_config
-    scheduler = tune.scheduler or FIFOScheduler()
-    searcher = tune.search_alg or BasicVariantGenerator()
-    seed = created.seed
-    if not scheduler.set_search_properties(tune.metric, tune.mode, seed=seed) and (tune.metric or tune.mode):
-        raise _given_twice(scheduler)
-    taken = searcher.set_search_properties(tune.metric, tune.mode, spec.param_space, num_samples=tune.num_samples, seed=seed)
-    if not taken and tune.metric and searcher.metric not in (None, tune.metric):
-        raise _given_twice(searcher)
-    if not taken and any(find_variables(spec.param_space)):
-        raise ConfigError(
-            f"{type(searcher).__name__} takes no search space (its set_search_properties returned False), and param_space leaves "
-            "values open: give the space to the searcher, and only fixed values in param_space."
-        )
-    return _with_rules(scheduler, run.stop, tune.metric or getattr(scheduler, "metric", None)), searcher
-
-
 def engine_named(given: str | Engine | None) -> Engine:
     """The engine that a name stands for, or the one given.
 
@@ -240,26 +214,6 @@ def engine_named(given: str | Engine | None) -> Engine:
     return engine
 
 
-def _with_rules(scheduler: TrialScheduler, stop: Any, metric: str | None) -> Plugins:
-    stopper: Stopper | None = None
-    criteria: dict[str, Any] = {}
-    if isinstance(stop, Mapping):
-        criteria = dict(stop)
-    elif isinstance(stop, Stopper):
-        stopper = stop
-    elif isinstance(stop, (list, tuple)):
-        stopper = CombinedStopper(*stop)
-    elif stop is not None:
-        stopper = FunctionStopper(stop)
-    idle = type(scheduler) is FIFOScheduler
-    return Plugins(scheduler, stopper, criteria, None if idle and metric == "_metric" else metric, idle)
-
-
-def _given_twice(plugin: TrialScheduler | Searcher) -> ConfigError:
-    name = type(plugin).__name__
-    return ConfigError(f"metric and mode are given both in TuneConfig and in {name}; leave them out of one of the two.")
-
-
 def minds(
     storage: Storage,
     created: ExperimentCreated,
@@ -276,24 +230,26 @@ def minds(
     """
     plugins, searcher = given
     controller = Controller()
+    definitions = Definitions(storage)
     if cut is not None:
         controller = cut.controller
         scheduler, stopper, searcher = cut.plugins
-        plugins = plugins._replace(scheduler=scheduler, stopper=stopper)
+        criteria = plugins.criteria
+        if controller.state.extensions:
+            extended = job_at(definitions, controller.state.definitions["job"])
+            spec, criteria = spec._replace(param_space=extended.param_space), stop_rules(extended.run_config.stop)[1]
+        plugins = plugins._replace(scheduler=scheduler, stopper=stopper, criteria=criteria)
     state = controller.state
-    definitions = Definitions(storage)
     request = ask_per_trial(spec.ask, created.seed, has)
     references = references_in(spec.param_space)
     roll = Roll(created, state, storage.root, definitions.load, references)
-    own_space = isinstance(searcher, BasicVariantGenerator)
     desk = SearcherDesk(
         searcher,
         created.seed,
         created.trial_prefix,
-        {} if own_space else constants(spec.param_space),
+        constants_of(searcher, spec.param_space),
         namer(created, state, spec.tune_config, storage.root, definitions, request, references),
         definitions,
-        own_chance=searcher.own_chance and not (own_space and uses_user_functions(spec.param_space)),
     )
     callbacks = CallbackDesk(spec.run_config.callbacks, state, roll, definitions.store)
     callbacks.setup(spec.run_config.stop, created.policy.num_samples)
@@ -301,6 +257,7 @@ def minds(
     if cut is not None:
         desk.calls = cut.searcher_calls
     view = ControllerView(roll, controller, desk, definitions.store)
+    plugins = plugins._replace(renewed=renewal(definitions, searcher))
     advice = Advice(plugins, desk, state, roll, view, created.seed, None if thorough else versions())
     return Minds(controller, advice, callbacks)
 
@@ -308,17 +265,17 @@ def minds(
 def _assembled(journal: Journal, epoch: _Epoch) -> Driver:
     """Builds the driver and brings it to the journal's end."""
     storage, created, spec, choices, given = epoch
-    job = created.definitions["job"]
-    cut = snapshots.load(journal, lambda: plugins_of(created, cast("JobSpec", Definitions(storage).fresh(job)))[1])
+    definitions = Definitions(storage)
+    cut = snapshots.load(journal, lambda job: plugins_of(created, job_at(definitions, job))[1])
     has = choices.engine.resources()
     controller, advice, callbacks = minds(storage, created, spec, given, cut, has, thorough=False)
     position = cut.position if cut else -1
-    load = Definitions(storage).load
-    files = files_of(journal, created, spec, controller.state, load, from_start=cut is None)
+    files = files_of(journal, created, spec, controller.state, definitions.load, from_start=cut is None)
     with _collector_at_rest():
         replay(read(storage, position), controller, advice, callbacks, files.replayed if files else None)
     check_recorded(controller.state, choices.resume, has)
-    screen = screen_of(spec, controller.state, created.policy.num_samples)
+    more = choices.extension
+    screen = screen_of(spec, controller.state, more.event.num_samples if more else controller.state.policy.num_samples)
     waiting = WaitingFollower(controller) if spec.run_config.verbose else None
     followers: list[Follower] = [follower for follower in (files, screen, waiting) if follower is not None]
     taken = snapshots.Snapshots(choices.snapshot_due, position)

@@ -6,13 +6,12 @@ recorded ones, from the first record to the last, however many drivers wrote the
 
 from __future__ import annotations
 
-from holdfast._assembly.driving import minds, plugins_of
-from holdfast._assembly.submission import JobSpec
+from holdfast._assembly.driving import minds
+from holdfast._assembly.plugging import job_at, plugins_of
 from holdfast._core.commands import WakeAt
 from holdfast._journal import read
 from holdfast._projection.history import birth_of
 from holdfast._runtime.recovery import replay
-from holdfast.errors import InternalError
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
 
@@ -33,9 +32,7 @@ def explain(storage: Storage) -> list[str]:
     """
     records = read(storage)
     created = birth_of(storage)
-    spec = Definitions(storage).fresh(created.definitions["job"])
-    if not isinstance(spec, JobSpec):
-        raise InternalError("the definition of the job is no job")
+    spec = job_at(Definitions(storage), created.definitions["job"])
     spec.run_config.callbacks = []
     controller, advice, _ = minds(storage, created, spec, plugins_of(created, spec))
     replay(records, controller, advice)

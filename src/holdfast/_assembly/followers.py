@@ -7,7 +7,7 @@ from typing import Any
 
 from holdfast import settings
 from holdfast._assembly.submission import JobSpec
-from holdfast._core.events import EpochStarted, ExperimentCreated, Record
+from holdfast._core.events import EpochStarted, ExperimentCreated, JobExtended, Record
 from holdfast._core.experiment import ExperimentState
 from holdfast._journal import Journal, read
 from holdfast._projection.history import History, load_history
@@ -29,7 +29,7 @@ class FilesFollower:
         files: What writes.
         storage: Where the history is read from, if replay began behind a snapshot.
         state: The fold that everybody shares.
-        history: Told all that is replayed; None where replay begins behind a snapshot.
+        history: Told all that is replayed, and what is heard up to the first tick; None where replay begins behind a snapshot.
         policy: The logs of a population, where there is one.
     """
 
@@ -56,14 +56,19 @@ class FilesFollower:
                 self._policy.hear(record, self._state)
 
     def hear(self, record: Record) -> None:
+        if self._history is not None:
+            self._history.hear(record, self._state)
         if isinstance(record.event, EpochStarted):
             self._catch_up(record)
         elif self._policy is not None:
             self._policy.hear(record, self._state)
+        if isinstance(record.event, JobExtended) and self._history is not None:
+            self._files.catch_up(self._history, self._state)  # trials that had ended go on: their files are opened again
         self._files.hear(record, self._state)
         self._busy = True
 
     def tick(self, now: float) -> bool:
+        self._history = None  # the driver has taken over, and nothing is caught up with any more
         self._files.flush(now)
         if self._policy is not None:
             self._policy.flush()
@@ -77,19 +82,17 @@ class FilesFollower:
             self._policy.close()
 
     def _catch_up(self, record: Record) -> None:
-        history = self._history
-        if history is None:
-            _, history = load_history(self._storage)
+        if self._history is None:
+            told, self._history = load_history(self._storage)
+            if told.position < record.position:  # this record is not written yet
+                self._history.hear(record, self._state)
             if self._policy is not None:
                 _tell_all(self._policy, self._storage)
-        else:
-            history.hear(record, self._state)
-            if self._policy is not None:
-                self._policy.hear(record, self._state)
+        elif self._policy is not None:
+            self._policy.hear(record, self._state)
         if self._policy is not None:
             self._policy.catch_up()
-        self._history = None
-        self._files.catch_up(history, self._state)
+        self._files.catch_up(self._history, self._state)
 
 
 def _tell_all(policy: PolicyFiles, storage: Storage) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast import settings
 from holdfast._assembly.again import given_again
 from holdfast._assembly.driving import Choices, drive, engine_named
+from holdfast._assembly.extending import Asked, Wish, asked_for
 from holdfast._assembly.places import check_name, experiment_at, local_path
 from holdfast._assembly.requests import warn_of_another
 from holdfast._assembly.same import same_job
@@ -79,6 +80,7 @@ class Handle:
         self._takeover = takeover
         self._fresh = fresh
         self._holds = holds
+        self._more: Asked | None = None
         self._spec = submission.spec
         self._references = references_in(submission.spec.param_space) if submission.spec else {}
         self._callbacks = submission.spec.run_config.callbacks if submission.spec else None
@@ -105,7 +107,11 @@ class Handle:
         self._refuse_lost(spec)
         definitions = Definitions(self.storage)
         sha = definitions.store(self._trainable)
-        choices = Choices(self._resume, self._trainable, {"trainable": sha}, engine_named(self._engine), self._takeover)
+        if self._more is not None:
+            definitions.store(self._more.job)
+        extension = None if self._more is None else self._more.extension
+        engine = engine_named(self._engine)
+        choices = Choices(self._resume, self._trainable, {"trainable": sha}, engine, self._takeover, extension=extension)
         try:
             outcome = drive(self.storage, created, spec, choices)
         except ExperimentBusy:
@@ -113,7 +119,7 @@ class Handle:
         except Exception as error:
             self._tell(spec, f"{type(error).__name__} ended the experiment")
             raise
-        self._resume = Resume()  # asked for once; another fit() of this Tuner goes on plainly
+        self._resume, self._more = Resume(), None  # asked for once; another fit() of this Tuner goes on plainly
         grid = self._grid(spec, outcome.state)
         if outcome.reason == "interrupted":
             self._tell(spec, f"signal {outcome.signal} ended the experiment")
@@ -149,6 +155,11 @@ class Handle:
         elif not self._is_finished():
             self._refuse_lost(spec)
         self._spec = spec
+
+    def extend(self, wish: Wish) -> None:
+        """Asks for more in the next `run`; errors as in `asked_for`."""
+        with supplying(self._references):
+            self._more = asked_for(self.storage, self.submission.created, wish)
 
     def _refuse_lost(self, spec: JobSpec) -> None:
         lost = [place for place, it in references_in(spec.param_space).items() if not isinstance(it, ObjectRef)]
@@ -186,11 +197,11 @@ class Handle:
         return spec
 
     def _is_finished(self) -> bool:
-        """Whether nothing is left to run: the last driver said so, and no finished trial is to be taken up again.
+        """Whether nothing is left to run: the last driver said so, nobody asks for more or for finished trials to go on.
 
         A driver that crashed behind the last row has not said so: it owes files, dropped checkpoints, the end on record.
         """
-        last = last_of_ended(self.storage)
+        last = None if self._more is not None else last_of_ended(self.storage)
         if last is None or not isinstance(last.event, EpochEnded) or last.event.reason != "finished":
             return False
         resume = self._resume

@@ -46,10 +46,12 @@ __all__ = [
     "JobSpec",
     "More",
     "Submitted",
+    "check_parts",
     "checked_space",
     "drafted",
     "give_birth",
     "pickled",
+    "pickled_spec",
     "plain_name",
     "submit",
     "trainable_name",
@@ -163,9 +165,9 @@ def drafted(
     same = asked if isinstance(asked, Request) else Request({})
     ask = None if isinstance(asked, Request) else asked
     spec = JobSpec(checked_space(param_space), tune_config, run_config, ask, more.begin_from, more.export_formats)
-    _check_parts(spec)
+    check_parts(spec)
     _check_saving(trainable, run_config.checkpoint_config)
-    blobs = {"trainable": pickled("the trainable", trainable), "job": _pickled_spec(spec)}
+    blobs = {"trainable": pickled("the trainable", trainable), "job": pickled_spec(spec)}
     seed = _seed_of(tune_config)
     experiment_id = secrets.token_hex(16)
     created = ExperimentCreated(
@@ -278,7 +280,8 @@ def checked_space(space: Any) -> dict[str, Any]:
     return placed(space)
 
 
-def _check_parts(spec: JobSpec) -> None:
+def check_parts(spec: JobSpec) -> None:
+    """Refuses plug-ins and stop rules that are none; a `ConfigError` says which."""
     tune, run = spec.tune_config, spec.run_config
     for number, callback in enumerate(run.callbacks):
         if not isinstance(callback, Callback):
@@ -322,7 +325,7 @@ def _check_saving(trainable: Any, checkpoints: CheckpointConfig) -> None:
         )
 
 
-def _pickled_spec(spec: JobSpec) -> bytes:
+def pickled_spec(spec: JobSpec) -> bytes:
     """The spec's pickle; where it has none, the error names the part that spoils it."""
     stored = spec._replace(run_config=copy.copy(spec.run_config))
     stored.run_config.engine = None  # the engine is no part of the job

@@ -64,7 +64,7 @@ def attempted(state: ExperimentState, event: AttemptStarted | AttemptEnded | Att
     if trial.ordered and trial.state == PAUSED:
         _carry_out(state, trial)
     if state.stopping and trial.state in (PENDING, PAUSED) and not trial.owes:
-        state.move(trial, "cancelled")
+        state.cut_short(trial)
 
 
 def _ended(state: ExperimentState, trial: TrialState, event: AttemptEnded) -> None:

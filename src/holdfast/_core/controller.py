@@ -34,6 +34,7 @@ from holdfast._core.events import (
     DecisionMade,
     EpochStarted,
     ExperimentCreated,
+    JobExtended,
     NothingSuggested,
     Record,
     RequestReceived,
@@ -193,7 +194,7 @@ class Turn:
         self.record = record
         self.commands: list[Command] = []
         event = record.event
-        if self.state.cancelled or isinstance(event, (DecisionMade, AttemptEnded, AttemptLost)):
+        if self.state.cancelled or isinstance(event, (DecisionMade, AttemptEnded, AttemptLost, JobExtended)):
             self.it.heard_since, self.it.heard_at = True, record.position
         if isinstance(event, ResultReported):
             self._on_row(event)
@@ -259,6 +260,8 @@ class Turn:
             dropping.drop_surplus(self, self.state.trial(event.trial_id))
         elif isinstance(event, RequestReceived):
             interventions.on_request(self, event)
+        elif isinstance(event, JobExtended):
+            interventions.on_extension(self, event)
         elif isinstance(event, (TrialChosen, SchedulerOrdered)):
             interventions.heed(self, event.orders)
             if isinstance(event, TrialChosen):

@@ -40,6 +40,7 @@ __all__ = [
     "ExperimentCreated",
     "Failure",
     "InexactFound",
+    "JobExtended",
     "NothingSuggested",
     "Record",
     "RequestReceived",
@@ -299,6 +300,28 @@ class SchedulerOrdered(Fact, frozen=True):
     orders: list[Steering]
 
 
+class JobExtended(Fact, frozen=True):
+    """Somebody asked for more than was submitted: from here on the job is this one.
+
+    Attributes:
+        request: Drawn when it was asked for, so that it is taken up once.
+        changed: What is another now ("num_samples", "time_budget_s", "stop", "new_space") → how, for people.
+        samples: How many samples more the searcher gives.
+        num_samples: As `Policy.num_samples`, all trials counted.
+        time_budget_s: As `Policy.time_budget_s`.
+        definitions: "job" → sha256 of the whole job as it is now.
+        revived: Finished trials that go on.
+    """
+
+    request: str
+    changed: dict[str, str]
+    samples: int
+    num_samples: int
+    time_budget_s: float
+    definitions: dict[str, str]
+    revived: list[str]
+
+
 class InexactFound(Fact, frozen=True):
     """A plug-in gave another answer on replay than the one on record, which stands."""
 
@@ -329,6 +352,7 @@ Event = Union[
     RequestReceived,
     TrialChosen,
     SchedulerOrdered,
+    JobExtended,
 ]
 
 

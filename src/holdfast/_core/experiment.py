@@ -23,6 +23,7 @@ from holdfast._core.events import (
     EpochStarted,
     ExperimentCreated,
     InexactFound,
+    JobExtended,
     NothingSuggested,
     Record,
     RequestReceived,
@@ -34,6 +35,7 @@ from holdfast._core.events import (
     Woke,
     unexpected,
 )
+from holdfast._core.extension import extend
 from holdfast._core.policy import Policy
 from holdfast._core.steering import pinned, settle, spoil, steer
 from holdfast._core.succession import take_over
@@ -48,7 +50,8 @@ class ExperimentState(msgspec.Struct):
 
     Attributes:
         position, time, wall: Of the newest record; -1 before the first.
-        created: The birth record.
+        created: The birth record: the job as it was submitted.
+        rules: The job's rules in force; see `policy`.
         epoch: The newest driver, None before the first.
         trials: By id, in order of creation.
         waiting: Indices of trials that are PENDING.
@@ -60,13 +63,15 @@ class ExperimentState(msgspec.Struct):
         inexact: Answers of plug-ins that did not repeat.
         cuts: Torn tails that were cut.
         definitions: Name → sha256 of what is in force now.
-        revived: Finished trials that the newest epoch took up again.
+        revived: Finished trials that the newest epoch, or extension, took up again.
         cancelled: Trials that the newest record ended and that had no worker.
         steps: How many decisions, suggestions and choices there were: the same whatever crashed in between.
         moved: Indices of the trials that the newest record made or brought into another state.
         kept_bytes: Size of all checkpoints that are kept.
         held: Whether somebody asked that the whole experiment pause.
-        requests: Ids of the requests that were taken up.
+        requests: Ids of the requests and extensions that were taken up.
+        extensions: What was asked for beside the job as submitted, oldest first.
+        extended_at: Position of the newest of them; -1 before the first.
         varied: Whether some trial has needs of its own.
         heirs: Ids of trials that go on from a checkpoint of another, or of their own before they were changed.
         tally: How the attempts have gone since the newest driver took charge.
@@ -98,13 +103,16 @@ class ExperimentState(msgspec.Struct):
     moved: list[int] = []
     steps: int = 0
     tally: Tally = msgspec.field(default_factory=Tally)
+    rules: Policy | None = None
+    extensions: list[JobExtended] = []
+    extended_at: int = -1
 
     @property
     def policy(self) -> Policy:
-        """The job's rules."""
-        if self.created is None:
+        """The job's rules, as they are now."""
+        if self.rules is None:
             raise InternalError("no birth record was folded")
-        return self.created.policy
+        return self.rules
 
     @property
     def over(self) -> bool:
@@ -150,7 +158,7 @@ class ExperimentState(msgspec.Struct):
         elif isinstance(event, CheckpointBroken):
             spoil(self, self.trial(event.trial_id), event.index, event.donor)
         elif isinstance(event, (CheckpointDropped, CheckpointLost)):
-            self._given_up(event)
+            _given_up(self, event)
         else:
             self._of_the_whole(event)
         self.position = record.position
@@ -168,11 +176,12 @@ class ExperimentState(msgspec.Struct):
         | InexactFound
         | RequestReceived
         | TrialChosen
-        | SchedulerOrdered,
+        | SchedulerOrdered
+        | JobExtended,
     ) -> None:
         match event:
             case ExperimentCreated():
-                self.created = event
+                self.created, self.rules = event, event.policy
                 self.definitions = dict(event.definitions)
             case EpochStarted():
                 take_over(self, event)
@@ -192,12 +201,15 @@ class ExperimentState(msgspec.Struct):
             case TrialChosen() | SchedulerOrdered():
                 self.steps += isinstance(event, TrialChosen) and bool(event.trial_id)
                 steer(self, event.orders)
+            case JobExtended():
+                extend(self, event, self.position + 1)
             case _:
                 unexpected(event)
 
     def _suggested(self, event: TrialSuggested | NothingSuggested) -> None:
         if isinstance(event, NothingSuggested):
-            self.exhausted = self.exhausted or event.finished
+            # One that was asked before an extension does not know of it.
+            self.exhausted = self.exhausted or (event.finished and event.heard >= self.extended_at)
             return
         trial = TrialState(
             trial_id=event.trial_id,
@@ -218,7 +230,7 @@ class ExperimentState(msgspec.Struct):
         self.waiting.add(trial.index)
         self.moved.append(trial.index)
         if self.stopping:
-            self.move(trial, "cancelled")
+            self.cut_short(trial)
 
     def _reported(self, event: ResultReported, time: float) -> None:
         trial = self.trial(event.trial_id)
@@ -231,13 +243,6 @@ class ExperimentState(msgspec.Struct):
             self.kept_bytes += event.saved.size
             settle(self, trial)
 
-    def _given_up(self, event: CheckpointDropped | CheckpointLost) -> None:
-        trial = self.trial(event.trial_id)
-        if self.heirs and (event.trial_id, event.index) in pinned(self):
-            return  # a trial was told to go on from it while the drop was on its way: it stays
-        self.kept_bytes -= sum(kept.saved.size for kept in trial.kept if kept.saved.index == event.index)
-        trial.forget(event.index)
-
     def _decided(self, event: DecisionMade) -> None:
         trial = self.trial(event.trial_id)
         if event.number != trial.mark + 1:
@@ -246,9 +251,10 @@ class ExperimentState(msgspec.Struct):
         self.steps += 1
         trial.mark = event.number
         trial.changes = event.changes
-        trial.unwanted = trial.unwanted and event.action != "STOP"
         if event.action == "STOP":
+            trial.cut_short = "" if trial.unwanted or event.by != self.stopping else self.stopping
             trial.stopped_by = "scheduler" if event.by == "order" else event.by
+            trial.unwanted = False
         if event.action != "CONTINUE":
             trial.ordered = ""
         if event.stop_all:
@@ -261,7 +267,12 @@ class ExperimentState(msgspec.Struct):
         self.stopping = why
         for index in sorted(self.waiting | self.paused):
             if not self.at(index).owes:
-                self.move(self.at(index), "cancelled")
+                self.cut_short(self.at(index))
+
+    def cut_short(self, trial: TrialState) -> None:
+        """Ends a trial that has no worker, because the whole experiment is ending."""
+        trial.cut_short = self.stopping
+        self.move(trial, "cancelled")
 
     def move(self, trial: TrialState, signal: str) -> None:
         """Has a trial go to its next state, and keeps the account of who waits."""
@@ -299,3 +310,12 @@ def _requested(state: ExperimentState, event: RequestReceived) -> None:
         state.move(trial, "cancelled")
     elif event.verb == "stop":
         trial.unwanted = trial.state not in FINAL
+
+
+def _given_up(state: ExperimentState, event: CheckpointDropped | CheckpointLost) -> None:
+    """A checkpoint is there no more, unless it is needed after all."""
+    trial = state.trial(event.trial_id)
+    if state.heirs and (event.trial_id, event.index) in pinned(state):
+        return  # a trial was told to go on from it while the drop was on its way: it stays
+    state.kept_bytes -= sum(kept.saved.size for kept in trial.kept if kept.saved.index == event.index)
+    trial.forget(event.index)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from holdfast._core.commands import KillAttempt, StartAttempt
-from holdfast._core.events import RequestReceived, Steering, TrialChosen
+from holdfast._core.commands import KillAttempt, StartAttempt, WakeAt
+from holdfast._core.events import JobExtended, RequestReceived, Steering, TrialChosen
 from holdfast._core.trial import FINAL, PAUSED, PENDING, RUNNING, TrialState
 
 if TYPE_CHECKING:
     from holdfast._core.controller import Turn
 
-__all__ = ["heed", "note_lost", "on_choice", "on_request", "start_lost", "stop"]
+__all__ = ["heed", "note_lost", "on_choice", "on_extension", "on_request", "start_lost", "stop"]
 
 
 def on_request(turn: Turn, event: RequestReceived) -> None:
@@ -21,6 +21,16 @@ def on_request(turn: Turn, event: RequestReceived) -> None:
         stop(turn)
     else:
         _call_back(turn, event.trial_id)
+
+
+def on_extension(turn: Turn, event: JobExtended) -> None:
+    """There may be more to do: what the epoch was about to end for holds no more, nor does the old budget of time."""
+    it = turn.it
+    it.ending = False
+    if "time_budget_s" in event.changed:
+        for order in [order for order in it.open_orders.values() if isinstance(order, WakeAt) and not order.trial_id]:
+            del it.open_orders[order.order]
+        turn.order(WakeAt(turn.next_id(), event.time_budget_s))
 
 
 def stop(turn: Turn) -> None:

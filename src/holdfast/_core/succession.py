@@ -45,7 +45,7 @@ def _take_up(state: ExperimentState, trial: TrialState, how: str) -> None:
         if trial.state == ERROR:
             trial.failures, trial.spent = 0, {}
         if trial.state in FINAL:
-            trial.stopped_by = ""
+            trial.stopped_by = trial.cut_short = ""
         state.move(trial, "resumed")
     elif how == "restart":
         state.kept_bytes -= sum(kept.saved.size for kept in trial.kept)

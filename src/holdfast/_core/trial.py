@@ -73,6 +73,7 @@ SIGNALS = {
     "repeated": "ResultReported, on the way to the checkpoint that is owed",
     "cancelled": "the experiment is stopping, or somebody asked that the trial stop, and it has no worker",
     "called": "the scheduler wants it to run again",
+    "extended": "JobExtended: it goes on under the job's new rules",
     "resumed": "EpochStarted, resuming trials in this state",
     "restarted": "EpochStarted, restarting trials in this state",
     "skipped": "EpochStarted, giving up trials in this state",
@@ -85,6 +86,7 @@ TABLE: dict[tuple[str, str], str] = {
     (PENDING, "failed_for_good"): ERROR,
     (PENDING, "lost"): PENDING,
     (PENDING, "cancelled"): TERMINATED,
+    (PENDING, "extended"): PENDING,
     (PENDING, "resumed"): PENDING,
     (PENDING, "restarted"): PENDING,
     (PENDING, "skipped"): TERMINATED,
@@ -133,6 +135,7 @@ TABLE: dict[tuple[str, str], str] = {
     (TERMINATED, "failed"): TERMINATED,
     (TERMINATED, "failed_for_good"): TERMINATED,
     (TERMINATED, "lost"): TERMINATED,
+    (TERMINATED, "extended"): PENDING,
     (TERMINATED, "resumed"): PENDING,
     (TERMINATED, "restarted"): PENDING,
     (TERMINATED, "skipped"): TERMINATED,
@@ -209,6 +212,7 @@ class TrialState(msgspec.Struct, gc=False):
         changes: What callbacks changed in `last`, encoded.
         current: The newest row of the newest attempt.
         stopped_by: Who decided that the trial stops, if somebody did.
+        cut_short: Why the whole experiment was ending when this ended the trial; empty where it ended for reasons of its own.
         began: Seconds since 1970 at which its newest attempt started.
     """
 
@@ -248,6 +252,7 @@ class TrialState(msgspec.Struct, gc=False):
     inherited: Inherited | None = None
     donor: str = ""
     floor: int = 0
+    cut_short: str = ""
 
     def resume_point(self) -> Kept | Inherited | None:
         """What the next attempt begins from; None: from scratch."""
@@ -326,7 +331,7 @@ class TrialState(msgspec.Struct, gc=False):
         self.owes = False
         self.last = self.current = self.failure = None
         self.changes = b""
-        self.stopped_by = ""
+        self.stopped_by = self.cut_short = ""
 
     def move(self, signal: str) -> None:
         """Goes to the next state, or raises `IllegalTransition` and changes nothing."""

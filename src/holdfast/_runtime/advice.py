@@ -7,7 +7,7 @@ on. Live, the answer goes on record; on replay it is held against the recorded o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from holdfast import settings, values
@@ -18,6 +18,7 @@ from holdfast._core.events import (
     DecisionMade,
     EpochStarted,
     InexactFound,
+    JobExtended,
     NothingSuggested,
     Record,
     ResultReported,
@@ -33,12 +34,25 @@ from holdfast._runtime.roll import Roll
 from holdfast._runtime.scheduling import SchedulerDesk
 from holdfast._runtime.searching import SearcherDesk
 from holdfast._runtime.view import ControllerView
-from holdfast.errors import MetricMissing
+from holdfast.errors import InternalError, MetricMissing
 from holdfast.schedulers.base import TrialScheduler
 from holdfast.stopper.base import Stopper
 
-__all__ = ["Advice", "Judgement", "Plugins", "asks_user_code"]
+__all__ = ["Advice", "Judgement", "Plugins", "Renewed", "reached"]
 _ALWAYS = frozenset({"training_iteration", "time_total_s"})  # every row holds these
+
+
+class Renewed(NamedTuple):
+    """What an extension makes new: the stop rules, as in `Plugins`, and the space of samples to come, with its constants."""
+
+    stopper: Stopper | None
+    criteria: dict[str, Any]
+    space: dict[str, Any]
+    constants: dict[str, Any]
+
+
+def _never_renewed(definitions: Mapping[str, str]) -> Renewed:
+    raise InternalError(f"an extension is on record ({definitions}), and nobody can say what it makes new")
 
 
 class Plugins(NamedTuple):
@@ -50,6 +64,7 @@ class Plugins(NamedTuple):
         criteria: `stop=` where it is a dictionary: flattened key → bound.
         metric: The metric that every row must hold, or None.
         idle_scheduler: Whether the scheduler never wants to see a row (FIFO).
+        renewed: Says what an extension makes new, given its definitions.
     """
 
     scheduler: TrialScheduler
@@ -57,6 +72,7 @@ class Plugins(NamedTuple):
     criteria: dict[str, Any]
     metric: str | None
     idle_scheduler: bool
+    renewed: Callable[[Mapping[str, str]], Renewed] = _never_renewed
 
 
 class Judgement(NamedTuple):
@@ -70,6 +86,26 @@ class Judgement(NamedTuple):
     stop_all: bool
     orders: Sequence[Steering] = ()
     save: bool = False
+
+
+def reached(criteria: Mapping[str, Any], flat: Mapping[str, Any]) -> bool:
+    """Whether a flattened row has reached one of the bounds."""
+    return any(key in flat and _at_least(flat[key], bound) for key, bound in criteria.items())
+
+
+def _warn_of_unknown(criteria: Mapping[str, Any], flat: Mapping[str, Any], warned: set[str]) -> None:
+    """Warns once of each bound on what no row holds."""
+    for key in criteria:
+        if key not in flat and key not in warned:
+            warned.add(key)
+            import warnings
+
+            warnings.warn(f"stop= names {key!r}, which no row holds so far; rows hold {sorted(flat)}", stacklevel=3)
+
+
+def _sees_no_row(plugins: Plugins) -> bool:
+    """Whether nobody wants to see rows."""
+    return plugins.idle_scheduler and plugins.stopper is None and not plugins.criteria
 
 
 def _at_least(value: Any, bound: Any) -> bool:
@@ -96,7 +132,7 @@ def _same_code(then: dict[str, str], now: dict[str, str]) -> bool:
     return len(numpys) < 2 and all(then.get(what) == now.get(what) for what in ("python", "holdfast"))
 
 
-def asks_user_code(plugins: Plugins, desk: SearcherDesk) -> bool:
+def _asks_user_code(plugins: Plugins, desk: SearcherDesk) -> bool:
     """Whether code that is not this library's own is asked about rows or for suggestions."""
     ours = all(type(plugin).__module__.startswith("holdfast.") for plugin in (plugins.scheduler, desk.searcher))
     return not (ours and plugins.stopper is None and desk.searcher.by_number and desk.own_chance)
@@ -111,7 +147,9 @@ class Advice:
         versions: Of Python and libraries in this process; None to have every answer thought again and compared.
 
     Attributes:
+        roll: The trials as plug-ins see them.
         scheduling: Where the scheduler is spoken to.
+        asks_user_code: Whether code that is not this library's own is asked about rows or for suggestions.
         replaying: Whether answers are held against the record instead of going on it.
         mismatches: Answers that did not repeat, as they are to go on record.
     """
@@ -132,13 +170,14 @@ class Advice:
         self.replaying = True
         self.mismatches: list[InexactFound] = []
         self._state = state
-        self._roll = roll
+        self.roll = roll
         self._seed = seed
         self._versions = versions
         self._judged: dict[str, Judgement] = {}
         self._warned: set[str] = set()
         self._deaf = type(desk.searcher).__module__.startswith("holdfast.")
-        self._blind = plugins.idle_scheduler and plugins.stopper is None and not plugins.criteria
+        self._blind = _sees_no_row(plugins)
+        self.asks_user_code = _asks_user_code(plugins, desk)
         needed = (plugins.metric, *getattr(plugins.scheduler, "required", ())) if settings.strict_metrics() else ()
         self._strict = [name for name in dict.fromkeys(needed) if name and name not in _ALWAYS]
 
@@ -153,7 +192,7 @@ class Advice:
         metrics = values.decode(row.metrics, None)
         for name in self._strict:
             if name not in metrics and name not in values.flatten(metrics):
-                full = self._roll.row(self._state.trial(row.trial_id), row)
+                full = self.roll.row(self._state.trial(row.trial_id), row)
                 if name not in full:
                     raise MetricMissing(name, sorted(map(str, metrics)))
 
@@ -179,6 +218,8 @@ class Advice:
                 del self._judged[trial_id]  # skipped or begun anew: the row is not decided any more
             for trial_id in self._state.revived:
                 self._tell("on_trial_add", trial_id)
+        elif isinstance(event, JobExtended):
+            self._hear_extension(event)
         elif isinstance(event, (TrialChosen, SchedulerOrdered)) and self.replaying:
             self._compare("scheduler", record.position, self.scheduling.settle(event))
         for trial_id in self._state.cancelled:
@@ -218,29 +259,18 @@ class Advice:
         elif (asked := _asked(state, row.trial_id)) is not None:
             action, by = asked
         elif not self._blind:
-            full = self._roll.row(state.trial(row.trial_id), row)
+            full = self.roll.row(state.trial(row.trial_id), row)
             flat = values.flatten(full)
-            if self._reached(flat):
+            _warn_of_unknown(plugins.criteria, flat, self._warned)
+            if reached(plugins.criteria, flat):
                 action, by = "STOP", "stop"
             elif plugins.stopper is not None and self._stopper(plugins.stopper, "stopper", row, full):
                 action, by = "STOP", "stopper"
             else:
-                action, by, orders, save = self.scheduling.decide(self._roll.of(row.trial_id), flat, row.number)
+                action, by, orders, save = self.scheduling.decide(self.roll.of(row.trial_id), flat, row.number)
         if plugins.stopper is not None and not state.stopping and self._stopper(plugins.stopper, "stop_all", row):
             action, by, stop_all = "STOP", "stopper", True
         return Judgement(row.trial_id, row.number, position, action, by, stop_all, orders, save)
-
-    def _reached(self, flat: dict[str, Any]) -> bool:
-        for key, bound in self.plugins.criteria.items():
-            if key not in flat:
-                if key not in self._warned:
-                    self._warned.add(key)
-                    import warnings
-
-                    warnings.warn(f"stop= names {key!r}, which no row holds so far; rows hold {sorted(flat)}", stacklevel=2)
-            elif _at_least(flat[key], bound):
-                return True
-        return False
 
     def _stopper(self, stopper: Stopper, who: str, row: ResultReported, *full: dict[str, Any]) -> bool:
         """Asks the stopper about a row, or without the row's content about the whole experiment."""
@@ -252,7 +282,7 @@ class Advice:
     def _tell(self, method: str, trial_id: str, *result: dict[str, Any]) -> None:
         """Has the scheduler hear something about a trial."""
         if not self.plugins.idle_scheduler:
-            self.scheduling.tell(self._state.position, method, self._roll.of(trial_id), *result)
+            self.scheduling.tell(self._state.position, method, self.roll.of(trial_id), *result)
 
     def _chance(self, who: str, trial_id: str, number: int) -> contextlib.AbstractContextManager[None]:
         if not trial_id:
@@ -293,12 +323,22 @@ class Advice:
             self._tell("on_trial_error", event.trial_id)
             self.desk.tell("on_trial_complete", event.trial_id, error=True)
         if trial.state in (TERMINATED, ERROR):
-            self._roll.forget(event.trial_id)
+            self.roll.forget(event.trial_id)
+
+    def _hear_extension(self, event: JobExtended) -> None:
+        new = self.plugins.renewed(event.definitions)
+        if "stop" in event.changed:
+            self.plugins = self.plugins._replace(stopper=new.stopper, criteria=new.criteria)
+            self._blind = _sees_no_row(self.plugins)
+            self.asks_user_code = _asks_user_code(self.plugins, self.desk)
+        self.desk.extend(event.samples, new.space if "new_space" in event.changed else None, new.constants)
+        for trial_id in event.revived:
+            self._tell("on_trial_add", trial_id)
 
     def _flat(self, trial: TrialState) -> dict[str, Any]:
         """The newest row of a trial, flattened; empty where nobody listens who would look into it."""
         unheard = self.plugins.idle_scheduler and self.desk.searcher.instant
-        return {} if unheard or trial.last is None else values.flatten(self._roll.row(trial, trial.last, trial.changes))
+        return {} if unheard or trial.last is None else values.flatten(self.roll.row(trial, trial.last, trial.changes))
 
     def _compare(self, plugin: str, position: int, difference: str) -> None:
         """Notes the first position from which a plug-in is inexact."""

@@ -39,7 +39,7 @@ from holdfast._core.events import (
 )
 from holdfast._core.ids import checkpoint_name, pending_name
 from holdfast._journal import Journal
-from holdfast._runtime.advice import Advice, Judgement, asks_user_code
+from holdfast._runtime.advice import Advice, Judgement
 from holdfast._runtime.callbacks import CallbackDesk
 from holdfast._runtime.gate import Gate
 from holdfast._runtime.inbox import Inbox
@@ -106,7 +106,6 @@ class Driver:
         self._inbox = Inbox(parts.storage, self.state)
         self._leaving: set[str] = set()  # orders of the attempts that ran then
         self._leave_by = 0.0  # when the trials' time to leave is over; 0 while nobody asked them to
-        self._user_code = bool(parts.callbacks.callbacks) or asks_user_code(parts.advice.plugins, parts.advice.desk)
 
     def now(self) -> float:
         """Experiment time: seconds that drivers have been in charge."""
@@ -183,7 +182,7 @@ class Driver:
         while events:
             answers: list[Event] = []
             records = journal.stage(events, self.now(), clock.wall())
-            if self._user_code:
+            if self.parts.callbacks.callbacks or self.parts.advice.asks_user_code:
                 journal.flush()
             for record in records:
                 self._take(record, answers)

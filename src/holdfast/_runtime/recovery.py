@@ -25,6 +25,7 @@ from holdfast._core.events import AttemptLost, CheckpointDropped, EpochStarted, 
 from holdfast._core.ids import checkpoint_name, pending_name
 from holdfast._runtime.advice import Advice
 from holdfast._runtime.callbacks import CallbackDesk
+from holdfast._runtime.extending import Extension, extend
 from holdfast._runtime.loop import Driver
 from holdfast.storage.base import Storage
 
@@ -65,7 +66,7 @@ def replay(
                 advice.scheduling.choose(command, record.position)
 
 
-def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: list[Event]) -> None:
+def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: list[Event], asked: Extension | None = None) -> None:
     """Begins this driver's epoch.
 
     Args:
@@ -73,6 +74,10 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
         started: The fact to put on record first.
         storage: Where what killed attempts left half-written is swept.
         cuts: Torn tails that opening the journal cut.
+        asked: What the job is to be extended by, when all of that is in order.
+
+    Raises:
+        ConfigError: It cannot be extended so; see `extend`.
     """
     parts = driver.parts
     controller, advice, callbacks = parts.controller, parts.advice, parts.callbacks
@@ -83,15 +88,14 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
     foreseen = advice.desk.foreseen()
     inexact: list[InexactFound] = list(advice.mismatches)
     advice.replaying = False
-    if not hasattr(parts.engine, "attend"):  # one that runs trials in this thread: a thread beside would draw from their chance
+    if not hasattr(parts.engine, "attend"):  # else trials run in this thread, and one beside would draw from their chance
         advice.desk.go_live(parts.engine.wake)
     driver.record([started, *cuts, *inexact])
     still = [judgement for judgement in judged if judgement.trial_id in controller.deciding]
     driver.record([driver.answer(judgement, repeated=True) for judgement in still])
     driver.record(said)
     driver.record(list(foreseen))
-    lost: list[Event] = []
-    dropped: list[Event] = []
+    lost, dropped = list[Event](), list[Event]()
     parts.journal.sync()  # what was just decided may have dropped a checkpoint that the sweep below will not find named
     for order in left_open:
         if isinstance(order, StartAttempt):
@@ -110,6 +114,8 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
     driver.record(dropped)
     driver.record(lost)
     driver.record(list(advice.desk.answers()))
+    if asked is not None:
+        extend(driver, asked)
 
 
 def _sweep_trial(storage: Storage, driver: Driver, order: StartAttempt) -> None:

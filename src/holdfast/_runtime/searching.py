@@ -21,7 +21,7 @@ from holdfast._core.events import NothingSuggested, TrialSuggested
 from holdfast._core.ids import trial_id
 from holdfast._core.policy import Placement
 from holdfast._runtime.chance import given_chance, has_own_chance
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, InternalError
 from holdfast.search.base import Searcher
 
 __all__ = ["Answer", "Keeper", "Names", "SearcherDesk"]
@@ -70,10 +70,9 @@ class SearcherDesk:
             whole space itself.
         name: Gives (index, trial id, config, evaluated) its names, and what it is given.
         keeper: Where the pickles of objects in configurations are kept.
-        own_chance: Whether all chance in its answers comes from generators of its own.
 
     Attributes:
-        own_chance: As given, unless the searcher only inherited that.
+        own_chance: Whether all chance in its answers comes from generators of its own, as it says itself.
         calls: How often the searcher was called.
         thought_s: How long it has taken over all calls in this process: what a replay of them would take again.
         trusting: Whether the versions that wrote the records being replayed are those that run now. Then a searcher that
@@ -88,8 +87,6 @@ class SearcherDesk:
         constants: dict[str, Any],
         name: Callable[[int, str, dict[str, Any], dict[str, Any]], Names],
         keeper: Keeper,
-        *,
-        own_chance: bool,
     ) -> None:
         self.searcher = searcher
         self.calls = 0
@@ -100,7 +97,7 @@ class SearcherDesk:
         self._constants = constants
         self._name = name
         self._keeper = keeper
-        self.own_chance = own_chance and has_own_chance(searcher)
+        self.own_chance = has_own_chance(searcher)
         self._given = self._done = 0  # each written by one thread only
         self._thread: threading.Thread | None = None
         self._mail: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
@@ -144,6 +141,19 @@ class SearcherDesk:
         else:
             self._do(think)
 
+    def extend(self, samples: int, space: dict[str, Any] | None, constants: dict[str, Any]) -> None:
+        """Has the searcher hear that the job asks for more; the constants are those of suggestions from there on."""
+        self.calls += 1
+        number = self.calls
+
+        def hear() -> None:
+            if not self._call(number, "extend", samples, space):
+                raise InternalError(f"{type(self.searcher).__name__} was asked for more, which was found to be possible before")
+            self._constants = constants
+            self.own_chance = has_own_chance(self.searcher)
+
+        self._do(hear)
+
     def settle(self, recorded: Answer) -> str:
         """On replay: holds the repeated answer against the one on record.
 
@@ -163,7 +173,9 @@ class SearcherDesk:
         again = None if repeated is None or repeated.config is None else values.encode(repeated.config, self._keeper.store)
         if again == recorded.config:
             return ""
-        self._adopt(recorded)
+        adopt = getattr(self.searcher, "adopt", None)
+        if adopt is not None:
+            adopt(recorded.trial_id, values.decode(recorded.config, self._keeper.load))
         return f"the configuration of {recorded.trial_id} did not repeat"
 
     def foreseen(self) -> list[Answer]:
@@ -255,11 +267,6 @@ class SearcherDesk:
             resources=names.resources,
             placement=names.placement,
         )
-
-    def _adopt(self, recorded: TrialSuggested) -> None:
-        adopt = getattr(self.searcher, "adopt", None)
-        if adopt is not None:
-            adopt(recorded.trial_id, values.decode(recorded.config, self._keeper.load))
 
 
 def _merged(constants: dict[str, Any], suggestion: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from holdfast.search.base import Searcher, memory_of, remind
 
 __all__ = ["SCHEMA", "Cut", "Snapshots", "load"]
 
-SCHEMA = 4  # of what stands inside a snapshot; one of another number is dropped
+SCHEMA = 5  # of what stands inside a snapshot; one of another number is dropped
 
 
 class Cut(NamedTuple):
@@ -84,12 +84,13 @@ class Snapshots:
         self._thought_s, self._took_s = thought, time.perf_counter() - began
 
 
-def load(journal: Journal, fresh: Callable[[], Searcher]) -> Cut | None:
+def load(journal: Journal, fresh: Callable[[str], Searcher]) -> Cut | None:
     """The newest snapshot that counts, or None. One that cannot be read is no damage: recovery replays from further back.
 
     Args:
         journal: Where it is.
-        fresh: Makes the job's searcher anew, for one that keeps its memory only by `get_state` or `save`.
+        fresh: Makes the searcher of a job (its definition's sha256) anew, for one that keeps its memory only by `get_state` or
+            `save`.
     """
     found = journal.load_snapshot(SCHEMA)
     if found is None:
@@ -99,7 +100,7 @@ def load(journal: Journal, fresh: Callable[[], Searcher]) -> Cut | None:
         core, plugins, calls, memories = msgspec.msgpack.decode(payload, type=tuple[Controller, bytes, int, bytes])
         scheduler, stopper, searcher = pickle.loads(plugins)
         if isinstance(searcher, _Memory):
-            memory, searcher = searcher, fresh()
+            memory, searcher = searcher, fresh(core.state.definitions["job"])
             remind(searcher, memory.of)
         return Cut(position, core, (scheduler, stopper, searcher), calls, pickle.loads(memories))
     except Exception:  # noqa: BLE001 - a user's plug-in may raise anything while it is revived; the journal has it all

@@ -179,6 +179,8 @@ class OneTrial:
             file.rebuild(rows, always=always)
         self._changes = dict(told.changes)
         self._mark = trial.mark
+        self.final = trial.state in FINAL
+        self._queue, self._overlay, self._undecided = [], {}, None  # all that was heard is in the history
         ended = [it for it in told.attempts.values() if it.branch == trial.branch and it.outcome not in ("running", "lost")]
         self._failures = [(it.number, it.failure, it.ended, it.host) for it in ended if it.failure is not None]
         self._well = bool(ended) and ended[-1].well

@@ -83,6 +83,18 @@ class Searcher(SearchAlgorithm):
         """
         return False
 
+    def extend(self, num_samples: int, space: dict[str, Any] | None) -> bool:
+        """Hears that the job asks for more: it may be asked again although it had finished.
+
+        Args:
+            num_samples: How many samples more; 0 where only other things changed.
+            space: The `param_space` that new samples are to come from; None where it stays.
+
+        Returns:
+            Whether it can. False refuses the extension before anything is written.
+        """
+        return space is None
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next configuration; `FINISHED` when there will be none; None when there is none for now."""
         raise NotImplementedError(f"{type(self).__name__} must define suggest(trial_id)")

@@ -12,6 +12,7 @@ from typing import Any
 from holdfast.errors import ConfigError, SearchSpaceError
 from holdfast.search.base import Searcher
 from holdfast.search.variants import Plan
+from holdfast.space import uses_user_functions
 from holdfast.space.laws import source_of
 
 __all__ = ["BasicVariantGenerator"]
@@ -39,7 +40,6 @@ class BasicVariantGenerator(Searcher):
 
     CKPT_FILE_TMPL = "basic-variant-state-{}.pkl"
     instant = True
-    own_chance = True
 
     def __init__(
         self,
@@ -59,9 +59,17 @@ class BasicVariantGenerator(Searcher):
         self._points = points
         self._constant = constant_grid_search
         self.own_seed = None if random_state is None else _seed_of(random_state)
-        self._plan: Plan | None = None
+        self._plans: list[Plan] = []  # one after another: that of the job as submitted, and those of its extensions
+        self._space: dict[str, Any] = {}
+        self._calls_user = False
+        self._seed = 0
         self._asked = 0
         self._live: set[str] = set()
+
+    @property
+    def own_chance(self) -> bool:  # type: ignore[override]  # a constant in most searchers
+        """Whether all chance comes from its own generator: not where functions in the space may draw from the global ones."""
+        return not self._calls_user
 
     @property
     def by_number(self) -> bool:  # type: ignore[override]  # a constant in most searchers
@@ -75,27 +83,43 @@ class BasicVariantGenerator(Searcher):
     @property
     def total(self) -> int | None:
         """How many suggestions there are in all; None for ever."""
-        return self._ready().total
+        return self._ready()[-1].total
 
     @property
     def total_samples(self) -> int:
         """Ray Tune's name for `total`; 0 before the space is known, -1 for ever."""
-        total = 0 if self._plan is None else self._plan.total
+        total = self._plans[-1].total if self._plans else 0
         return -1 if total is None else total
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Takes the space, `num_samples` (default 1) and the experiment's `seed` (default 0); begins anew."""
         self._metric = metric
         self._mode = mode
-        seed = self.own_seed if self.own_seed is not None else int(spec.get("seed", 0)) % 2**128
-        self._plan = Plan(config, spec.get("num_samples", 1), self._points, self._constant, seed)
+        self._seed = self.own_seed if self.own_seed is not None else int(spec.get("seed", 0)) % 2**128
+        self._plans = [Plan(config, spec.get("num_samples", 1), self._points, self._constant, self._seed)]
+        self._space, self._calls_user = config, uses_user_functions(config)
         self._asked = 0
         self._live.clear()
         return True
 
+    def extend(self, num_samples: int, space: dict[str, Any] | None) -> bool:
+        """Adds samples behind those that are to come anyway; without an end, a new space takes over at once."""
+        endless = self.total is None
+        if endless and num_samples:
+            return False
+        if endless and space is not None:
+            self._plans[-1].total = self._asked
+        elif not num_samples:
+            return space is None
+        self._space = self._space if space is None else space
+        self._calls_user = self._calls_user or uses_user_functions(self._space)
+        first = self._plans[-1].total or 0
+        self._plans.append(Plan(self._space, -1 if endless else num_samples, (), self._constant, self._seed, first))
+        return True
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        plan = self._ready()
-        if plan.total is not None and self._asked >= plan.total:
+        plan = next((plan for plan in self._ready() if plan.total is None or self._asked < plan.total), None)
+        if plan is None:
             return self.FINISHED
         if self.max_concurrent:
             if len(self._live) >= self.max_concurrent:
@@ -129,10 +153,10 @@ class BasicVariantGenerator(Searcher):
         self._live = set(state["live"])
         self.last_evaluated = state["last_evaluated"]
 
-    def _ready(self) -> Plan:
-        if self._plan is None:
+    def _ready(self) -> list[Plan]:
+        if not self._plans:
             raise SearchSpaceError("No search space was given yet: call set_search_properties(metric, mode, param_space) first.")
-        return self._plan
+        return self._plans
 
 
 def _seed_of(random_state: Any) -> int:

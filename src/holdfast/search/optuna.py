@@ -16,7 +16,7 @@ from typing import Any
 from holdfast.errors import ConfigError, SearchSpaceError, WrongType
 from holdfast.search.base import Metric, Searcher
 from holdfast.search.libraries import load
-from holdfast.search.optuna_spaces import NAME, Way, way_of
+from holdfast.search.optuna_spaces import NAME, Way, followed_by, way_of
 from holdfast.search.optuna_storage import Copy
 from holdfast.search.spaces import seed_of
 from holdfast.space.variables import find_variables
@@ -131,6 +131,19 @@ class OptunaSearch(Searcher):
         if self._study is None:
             self._begin(self._run_seed if self._seed is None else self._seed)
         return taken
+
+    def extend(self, num_samples: int, space: dict[str, Any] | None) -> bool:
+        """Goes on in the same study, which holds all that it knows; new bounds are taken, other kinds of domains are not.
+
+        Raises:
+            SearchSpaceError: A domain of the new space cannot follow the old one of its name in a study of Optuna's.
+        """
+        if space is None:
+            return True
+        if self._own_space:
+            return False
+        self._way = followed_by(self._way, way_of(space))
+        return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         study, way = self._ready()

@@ -17,7 +17,7 @@ from holdfast.search.spaces import Leaf, SearchSpace, holds_domains
 from holdfast.search.variants import Variant
 from holdfast.space import Float
 
-__all__ = ["NAME", "Told", "Way", "way_of"]
+__all__ = ["NAME", "Told", "Way", "followed_by", "way_of"]
 
 NAME = "OptunaSearch"
 
@@ -77,6 +77,26 @@ def way_of(space: Any) -> Way:
     return ByDistributions(space)
 
 
+def followed_by(before: Way | None, after: Way) -> Way:
+    """The way `after`, for a study whose trials so far came by `before`.
+
+    Raises:
+        SearchSpaceError: A parameter would be of another kind than the trials so far have it.
+    """
+    if isinstance(before, ByDomains) and isinstance(after, ByDomains):
+        check = load("optuna.distributions", "optuna", NAME).check_distribution_compatibility
+        old, new = before.distributions, after.distributions
+        for name in old.keys() & new.keys():
+            try:
+                check(old[name], new[name])
+            except ValueError as error:
+                raise SearchSpaceError(
+                    f"new_space changes {name!r} from {old[name]} to {new[name]}, which one study of Optuna's cannot hold: "
+                    f"{error}. Change bounds only, or begin another experiment with this one's best as points_to_evaluate."
+                ) from error
+    return after
+
+
 class ByDomains:
     """A space in Tune's domains, nested as it may be.
 
@@ -91,6 +111,11 @@ class ByDomains:
         self._made = {leaf.name: _Parameter(leaf) for leaf in self.space.leaves}
         self._always = {name: made.distribution for name, made in self._made.items() if not made.leaf.needs}
         self._sometimes = [made for made in self._made.values() if made.leaf.needs]
+
+    @property
+    def distributions(self) -> dict[str, Any]:
+        """Name → Optuna distribution, of all parameters."""
+        return {name: made.distribution for name, made in self._made.items()}
 
     def ask(self, study: Any, seed: int, point: Any) -> tuple[Any, Variant]:
         trial = study.ask(fixed_distributions=self._always)

@@ -66,26 +66,34 @@ class Plan:
         points: Configurations, whole or partial, that take the place of the first samples.
         constant: Whether a sample's draws are the same for all of its grid.
         seed: Chance for trial k is made of (seed, k), whatever was drawn before; with `constant` of (seed, sample).
+        first: The number of its first variant: how many an earlier plan has, which this one goes on from.
     """
 
     def __init__(
-        self, param_space: Any, num_samples: int = 1, points: Sequence[dict[Any, Any]] = (), constant: bool = False, seed: int = 0
+        self,
+        param_space: Any,
+        num_samples: int = 1,
+        points: Sequence[dict[Any, Any]] = (),
+        constant: bool = False,
+        seed: int = 0,
+        first: int = 0,
     ) -> None:
         space = check_space(param_space)
         self._templates = [_Template(overridden(space, point)) for point in points]
         self._template = _Template(space)
-        self._starts = [0]
+        self._starts = [first]
+        self._first = first
         for template in self._templates:
             self._starts.append(self._starts[-1] + template.size)
         self._constant = constant
         self._seed = seed
         self._kept: tuple[int, dict[Path, Any]] = (-1, {})
         samples = max(num_samples - len(points), 0)
-        #: How many variants there are; None for ever.
+        #: The number behind its last variant, which with `first` 0 is how many there are; None for ever.
         self.total = None if num_samples < 0 else self._starts[-1] + samples * self._template.size
 
     def variant(self, number: int) -> Variant:
-        """The variant with the given number, from 0 to `total - 1`. Equal numbers give equal variants, in any order of asking.
+        """The variant with the given number, from `first` to `total - 1`; equal numbers give equal ones, in any order of asking.
 
         Raises:
             SearchSpaceError: A user's function failed, or functions need each other in a circle.
@@ -100,7 +108,7 @@ class Plan:
         if not self._constant:
             return template.resolved(index, self._chance(number, 0), {})
         if self._kept[0] != sample:
-            self._kept = (sample, template.constants(self._chance(sample, 1)))
+            self._kept = (sample, template.constants(self._chance(self._first + sample, 1)))
         return template.resolved(index, self._chance(number, 0), self._kept[1])
 
     def _chance(self, number: int, stream: int) -> Source:

@@ -64,6 +64,9 @@ class Wrapper(Searcher):
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return self.searcher.set_search_properties(metric, mode, config, **spec)
 
+    def extend(self, num_samples: int, space: dict[str, Any] | None) -> bool:
+        return self.searcher.extend(num_samples, space)
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         return self.searcher.suggest(trial_id)
 

@@ -23,6 +23,7 @@ from holdfast._core.events import (
     DecisionMade,
     EpochStarted,
     ExperimentCreated,
+    JobExtended,
     Record,
     ResultReported,
     Saved,
@@ -109,6 +110,8 @@ class _Checker:
         if isinstance(event, EpochStarted):
             self._running.clear()  # what ran before was another driver's, and ended with it
             self._revive(self.state.revived)
+        elif isinstance(event, JobExtended):
+            self._revive(event.revived)
         elif isinstance(event, AttemptStarted):
             self._started(event)
         elif isinstance(event, (AttemptEnded, AttemptLost)):

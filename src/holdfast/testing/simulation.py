@@ -20,10 +20,13 @@ from typing import Any
 import msgspec
 
 from holdfast._assembly.driving import Choices, Outcome, drive
-from holdfast._assembly.submission import JobSpec, drafted, give_birth
+from holdfast._assembly.extending import Wish, asked_for
+from holdfast._assembly.plugging import job_at
+from holdfast._assembly.submission import drafted, give_birth
 from holdfast._core.policy import Resume
 from holdfast._journal import read
 from holdfast._projection.history import birth_of, load_history
+from holdfast._runtime.extending import Extension
 from holdfast.config import RunConfig, TuneConfig
 from holdfast.engines.simulated import SimulatedEngine
 from holdfast.errors import InternalError
@@ -57,6 +60,7 @@ class Simulation:
     Args:
         trainable: A generator function, as `SimulatedEngine` takes them; importable by name.
         param_space, tune_config, run_config: As for `Tuner`; the seed must be given.
+        wish: What the experiment is asked for beside the job, once it has come to its end: as `Tuner.extend` takes it.
         workers, **options: As for `SimulatedEngine`. With `on_demand` trials owe a checkpoint at their end.
     """
 
@@ -67,12 +71,14 @@ class Simulation:
         tune_config: TuneConfig,
         run_config: RunConfig | None = None,
         *,
+        wish: Wish | None = None,
         workers: int = 1,
         **options: Any,
     ) -> None:
         if tune_config.seed is None:
             raise ValueError("a simulation that is to be compared needs TuneConfig(seed=...)")
         self._job = (trainable, param_space, tune_config, run_config or RunConfig(name="simulated", verbose=0))
+        self._wish = wish
         self._engine = {"workers": workers, **options}
         self.replies: list[Reply] = []
 
@@ -93,16 +99,21 @@ class Simulation:
         snapshot_due: Callable[[int, int, int], bool] | None = None,
     ) -> Outcome:
         """Runs the experiment on the disk to its end, from wherever it stands. `replies` then holds what was acknowledged."""
-        created = birth_of(disk)
-        definitions = Definitions(disk)
-        spec = definitions.fresh(created.definitions["job"])
-        if not isinstance(spec, JobSpec):
-            raise InternalError("the definition of the job is no job")
-        self.replies = []
-        engine = _Overheard(self.replies, disk, **self._engine)
+        created, definitions = birth_of(disk), Definitions(disk)
         trainable = definitions.bytes_of(created.definitions["trainable"])
-        choices = Choices(resume or Resume(), trainable, {}, engine, takeover=True, snapshot_due=snapshot_due)
-        return drive(disk, created, spec, choices)
+        self.replies = []
+
+        def driven(resume: Resume, extension: Extension | None = None) -> Outcome:
+            engine = _Overheard(self.replies, disk, **self._engine)
+            how = Choices(resume, trainable, {}, engine, takeover=True, snapshot_due=snapshot_due, extension=extension)
+            return drive(disk, created, job_at(definitions, created.definitions["job"]), how)
+
+        outcome = driven(resume or Resume())
+        if self._wish is None or outcome.state.extensions:
+            return outcome
+        asked = asked_for(disk, created, self._wish)
+        definitions.store(asked.job)
+        return driven(Resume(), asked.extension)
 
 
 def digest(storage: Storage) -> list[Any]:

@@ -54,10 +54,10 @@ def test_a_new_driver_can_always_take_over(state: str) -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_only_a_new_driver_brings_a_finished_trial_back(state: str) -> None:
+def test_only_a_new_driver_or_an_extension_brings_a_finished_trial_back(state: str) -> None:
     for signal in SIGNALS:
         if state in FINAL and TABLE.get((state, signal), state) not in FINAL:
-            assert signal in ("resumed", "restarted")
+            assert signal in ("resumed", "restarted", "extended")
 
 
 def test_every_state_can_be_reached_from_the_first() -> None:

@@ -65,11 +65,11 @@ class Instant(Notes):
     instant = True
 
 
-def desk_of(searcher: Searcher, constants=None, *, own_chance: bool = False) -> SearcherDesk:
+def desk_of(searcher: Searcher, constants=None) -> SearcherDesk:
     def name(index, trial_id, config, evaluated) -> Names:
         return Names(f"{index}", f"dir{index}", trial_id)
 
-    return SearcherDesk(searcher, 7, "abcde", constants or {}, name, Shelf(), own_chance=own_chance)
+    return SearcherDesk(searcher, 7, "abcde", constants or {}, name, Shelf())
 
 
 @pytest.fixture
@@ -126,15 +126,21 @@ class Counting(Instant):
         return Searcher.FINISHED if self.number > 3 else {"number": self.number}
 
 
+class CountingByGlobalChance(Counting):
+    """Says that it draws from the global generators."""
+
+    own_chance = False
+
+
 @pytest.mark.parametrize("trusting", [True, False])
 def test_what_can_only_repeat_is_passed_over_on_replay(desks, trusting: bool) -> None:
-    live = desk_of(Counting(), own_chance=True)
+    live = desk_of(Counting())
     desks.append(live)
     live.go_live(lambda: None)
     for index in range(4):
         live.ask(ask(index), heard=index)
     recorded = live.answers()
-    again = desk_of(Counting(), own_chance=True)
+    again = desk_of(Counting())
     again.trusting = trusting
     for index in range(4):
         again.ask(ask(index), heard=index, replaying=True)
@@ -145,14 +151,14 @@ def test_what_can_only_repeat_is_passed_over_on_replay(desks, trusting: bool) ->
 
 
 def test_a_searcher_that_draws_from_global_generators_is_not_passed_over(desks) -> None:
-    desk = desk_of(Counting(), own_chance=False)
+    desk = desk_of(CountingByGlobalChance())
     desk.trusting = True
     desk.ask(ask(0), heard=0, replaying=True)
     assert len(desk.searcher.heard) == 1
 
 
 def test_passing_over_ends_where_the_record_says_that_nothing_came(desks) -> None:
-    desk = desk_of(Counting(), own_chance=True)
+    desk = desk_of(Counting())
     desk.trusting = True
     desk.ask(ask(0), heard=0, replaying=True)
     assert "now gives something else" in desk.settle(NothingSuggested("1.0.0", 0, finished=True))
@@ -263,7 +269,7 @@ class TestReplay:
 
     def test_objects_in_it_are_handed_over_as_objects(self) -> None:
         shelf = Shelf()
-        desk = SearcherDesk(Notes({"x": 2}), 7, "abcde", {}, lambda index, *_: Names("", "", ""), shelf, own_chance=False)
+        desk = SearcherDesk(Notes({"x": 2}), 7, "abcde", {}, lambda index, *_: Names("", "", ""), shelf)
         desk.ask(ask(0), heard=0, replaying=True)
         encoded = values.encode({"x": random.Random}, shelf.store)
         desk.settle(TrialSuggested("1.0.0", 0, "abcde_00000", encoded, b"\x80", "0", "dir0", "n"))

@@ -1,0 +1,92 @@
+"""A job's plug-ins: scheduler, searcher and stop rules, told what the experiment is about, as submitted and as extended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from holdfast._assembly.submission import JobSpec
+from holdfast._core.events import ExperimentCreated
+from holdfast._runtime.advice import Plugins, Renewed
+from holdfast.errors import ConfigError, InternalError
+from holdfast.schedulers.base import TrialScheduler
+from holdfast.schedulers.fifo import FIFOScheduler
+from holdfast.search.base import Searcher
+from holdfast.search.basic_variant import BasicVariantGenerator
+from holdfast.space import constants
+from holdfast.space.variables import find_variables
+from holdfast.stopper.base import CombinedStopper, Stopper
+from holdfast.stopper.function_stopper import FunctionStopper
+from holdfast.storage.definitions import Definitions
+
+__all__ = ["constants_of", "job_at", "plugins_of", "renewal", "stop_rules"]
+
+
+def plugins_of(created: ExperimentCreated, spec: JobSpec) -> tuple[Plugins, Searcher]:
+    """The plug-ins of a job, told what the experiment is about.
+
+    Raises:
+        ConfigError: A metric or mode that is missing or given twice.
+    """
+    tune, run = spec.tune_config, spec.run_config
+    scheduler = tune.scheduler or FIFOScheduler()
+    searcher = tune.search_alg or BasicVariantGenerator()
+    seed = created.seed
+    if not scheduler.set_search_properties(tune.metric, tune.mode, seed=seed) and (tune.metric or tune.mode):
+        raise _given_twice(scheduler)
+    taken = searcher.set_search_properties(tune.metric, tune.mode, spec.param_space, num_samples=tune.num_samples, seed=seed)
+    if not taken and tune.metric and searcher.metric not in (None, tune.metric):
+        raise _given_twice(searcher)
+    if not taken and any(find_variables(spec.param_space)):
+        raise ConfigError(
+            f"{type(searcher).__name__} takes no search space (its set_search_properties returned False), and param_space leaves "
+            "values open: give the space to the searcher, and only fixed values in param_space."
+        )
+    return _with_rules(scheduler, run.stop, tune.metric or getattr(scheduler, "metric", None)), searcher
+
+
+def stop_rules(stop: Any) -> tuple[Stopper | None, dict[str, Any]]:
+    """`RunConfig(stop=...)` as a stopper, or as bounds: flattened key → bound."""
+    if isinstance(stop, Mapping):
+        return None, dict(stop)
+    if stop is None or isinstance(stop, Stopper):
+        return stop, {}
+    return CombinedStopper(*stop) if isinstance(stop, (list, tuple)) else FunctionStopper(stop), {}
+
+
+def constants_of(searcher: Searcher, param_space: dict[str, Any]) -> dict[str, Any]:
+    """What suggestions are merged into; empty where the searcher resolves the whole space itself."""
+    return {} if isinstance(searcher, BasicVariantGenerator) else constants(param_space)
+
+
+def job_at(definitions: Definitions, sha: str) -> JobSpec:
+    """A new copy of a job, as submitted or as extended.
+
+    Raises:
+        DefinitionError: This Python cannot load it.
+    """
+    spec = definitions.fresh(sha)
+    if not isinstance(spec, JobSpec):
+        raise InternalError(f"the definition {sha} is no job")
+    return spec
+
+
+def renewal(definitions: Definitions, searcher: Searcher) -> Callable[[Mapping[str, str]], Renewed]:
+    """What `Plugins.renewed` is for a job whose extensions stand among the definitions."""
+
+    def renewed(named: Mapping[str, str]) -> Renewed:
+        spec = job_at(definitions, named["job"])
+        return Renewed(*stop_rules(spec.run_config.stop), spec.param_space, constants_of(searcher, spec.param_space))
+
+    return renewed
+
+
+def _with_rules(scheduler: TrialScheduler, stop: Any, metric: str | None) -> Plugins:
+    stopper, criteria = stop_rules(stop)
+    idle = type(scheduler) is FIFOScheduler
+    return Plugins(scheduler, stopper, criteria, None if idle and metric == "_metric" else metric, idle)
+
+
+def _given_twice(plugin: TrialScheduler | Searcher) -> ConfigError:
+    name = type(plugin).__name__
+    return ConfigError(f"metric and mode are given both in TuneConfig and in {name}; leave them out of one of the two.")
