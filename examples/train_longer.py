@@ -2,9 +2,10 @@
 
     python examples/train_longer.py
 
-An experiment that is finished stays what it is. To go on from it, give the checkpoint to a new one: as a value, or in a
-`grid_search` beside others. It is on record there like every other value: a restore of the new experiment needs nothing but
-the path and the trainable.
+`Tuner.extend` has an experiment itself go on, all its trials in place. This is the other way: a new experiment that begins
+where another one's best trial is, with a space of its own. Give it the checkpoint as a value, or in a `grid_search` beside
+others. It is on record there like every other value: a restore of the new experiment needs nothing but the path and the
+trainable.
 """
 
 import json

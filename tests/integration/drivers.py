@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from holdfast._journal import read
+from holdfast._projection.history import load_state
 from holdfast.storage.local import LocalStorage
 from holdfast.testing.census import processes_of
 
@@ -46,6 +47,8 @@ class Task:
             and a checkpoint at the end is left to the default.
         reuse: As `reuse_actors`.
         population: "pbt" or "synch" for population based training, in step or not.
+        first_rows: Where given, a stop rule ends trials there, and when all have ended the experiment is extended: to trials of
+            `rows` rows, and by one sample.
     """
 
     storage_path: str
@@ -71,6 +74,7 @@ class Task:
     by_class: bool = False
     reuse: bool = False
     population: str = ""
+    first_rows: int = 0
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -217,7 +221,7 @@ def tuner(task: Task) -> Any:
                 max_total_bytes=task.max_total_bytes,
                 checkpoint_frequency=task.every if task.by_class else 0,
             ),
-            stop={"training_iteration": task.rows} if task.by_class else None,
+            stop={"training_iteration": task.first_rows or task.rows} if task.by_class or task.first_rows else None,
         ),
     )
 
@@ -239,9 +243,14 @@ def _scheduler(task: Task) -> Any:
 
 def main() -> None:
     """Runs a task given on the command line; prints one line of JSON."""
+    import holdfast as tune
+
     task = Task(**json.loads(sys.argv[1]))
     try:
         results = tuner(task).fit()
+        if task.first_rows and not load_state(task.storage).extensions:
+            trainable = class_trainable() if task.by_class else train
+            results = tune.Tuner.extend(task.path, trainable, num_samples=1, stop={"training_iteration": task.rows}).fit()
     except Exception as error:  # whatever ends the driver is what the test asks about
         print(json.dumps({"error": type(error).__name__, "text": str(error)}), flush=True)
         raise SystemExit(1) from error

@@ -54,6 +54,7 @@ def test_the_code_runs_in_order(tmp_path: Path) -> None:
     assert told[1:] == [
         "4 trials: it was finished, so nothing ran",
         "3 trials, begun or gone on with",
+        "[6, 6, 6]",
         "0 errors, last loss 0.5",
         "the best trial ended at iteration 10",
         "the best score is 200000.0 with 0.5 CPUs",

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from holdfast import _journal
-from holdfast._core.events import EpochEnded, EpochStarted, Record
+from holdfast._core.events import EpochEnded, EpochStarted, JobExtended, Record
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.ids import checkpoint_name
 from holdfast._core.trial import PAUSING, RUNNING, STATES, STOPPING, TrialState
@@ -77,6 +77,7 @@ class Told:
         self.epochs: list[Epoch] = []
         self._root = storage.root
         self._before = 0.0
+        self._extensions: list[tuple[int, float, JobExtended]] = []
         for record in _journal.read(storage):
             self.state.fold(record)
             self.history.hear(record, self.state)
@@ -94,13 +95,15 @@ class Told:
             epoch.records += 1
             if isinstance(event, EpochEnded):
                 epoch.reason = event.reason
+            elif isinstance(event, JobExtended):
+                self._extensions.append((record.epoch, record.wall, event))
 
     def experiment(self, metric: str = "", mode: str = "") -> dict[str, Any]:
         """The whole: names, drivers, counts, the best trial, plug-ins that were inexact, tails that were cut."""
         created, state = self.state.created, self.state
         if created is None:
             return {}
-        policy = created.policy
+        policy = state.policy
         return {
             "name": created.name,
             "path": self._root,
@@ -119,6 +122,7 @@ class Told:
             "checkpoints": disk_use(state),
             "best": self.best(metric or policy.metric, mode or policy.mode),
             "versions": state.epoch.versions if state.epoch else created.versions,
+            "extensions": [{"epoch": epoch, "when": wall, "changed": it.changed} for epoch, wall, it in self._extensions],
             "epochs": [msgspec.to_builtins(epoch) for epoch in self.epochs],
             "inexact": [{"plugin": it.plugin, "position": it.position, "detail": it.detail} for it in state.inexact],
             "cuts": [{"file": it.file, "offset": it.offset, "size": it.size} for it in state.cuts],

@@ -33,6 +33,9 @@ def show_experiment(told: dict[str, Any], trials: list[dict[str, Any]]) -> None:
     drivers = ("epoch", "began", "in charge", "records", "ended", "engine", "where")
     lines = [_driver(epoch, told) for epoch in told["epochs"]]
     echo(columns(drivers, lines, "  "))
+    for it in told["extensions"]:
+        changes = "; ".join(f"{what}: {how}" for what, how in it["changed"].items())
+        echo(f"  extended by driver {it['epoch']}, {when(it['when'])}: {changes}")
     for cut in told["cuts"]:
         echo(f"  torn tail cut: {cut['size']} bytes of {cut['file']} at byte {cut['offset']}, kept in journal/cut")
     for inexact in told["inexact"]:
