@@ -23,7 +23,7 @@ class Task(NamedTuple):
     """A disk as found after a crash, and what to do with it.
 
     Attributes:
-        job, workers: Of `JOBS` or `PAIRS`.
+        job, workers: Of `JOBS`, `PAIRS`, `EXTENDED` or `AT_ONCE`.
         files: What stands on the disk.
         snapshots: "never", "each" or "random".
         seed: Of all chance in the task.
@@ -116,6 +116,7 @@ def carry_out(task: Task) -> Found:
     from holdfast.testing.disk import SimulatedStorage, crash
     from holdfast.testing.simulation import digest
     from simulation.checking import problems_of
+    from simulation.extensions import AT_ONCE, EXTENDED
     from simulation.jobs import JOBS
     from simulation.pairs import PAIRS
 
@@ -124,7 +125,7 @@ def carry_out(task: Task) -> Found:
     disk = SimulatedStorage()
     disk.begin_with(task.files)
     before = list(read(disk))
-    simulation = (JOBS.get(task.job) or PAIRS[task.job])(task.workers)
+    simulation = {**JOBS, **PAIRS, **EXTENDED, **AT_ONCE}[task.job](task.workers)
     simulation.run(disk, snapshot_due=due)
     if task.crash:
         again = crash(disk, chance.randrange(len(disk.log) + 1), chance, chance.choice(["kill", "power"]))
@@ -140,13 +141,14 @@ def serve() -> None:
     import numpy as np
 
     import simulation.checking
+    import simulation.extensions
     import simulation.jobs  # noqa: F401 - imported once, for all children
     from simulation.pairs import PAIRS, warm_up
 
     warm = False
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
     while (task := _receive(stdin)) is not None:
-        if task.job in PAIRS and not warm:
+        if (task.job in PAIRS or "optuna" in task.job) and not warm:
             warm_up()  # here, once, and not in each child
             warm = True
         stdout.flush()

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from holdfast._assembly.extending import Wish
 from holdfast.config import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
 from holdfast.engines.simulated import Moment, seeded_fate
 from holdfast.schedulers import ASHAScheduler, FIFOScheduler
@@ -136,8 +135,6 @@ REPEATABLE = (
     "on-demand",
     "budget",
     "orders",
-    "extended",
-    "extended-on-demand",
 )
 
 JOBS: dict[str, Callable[[int], Simulation]] = {
@@ -169,26 +166,5 @@ JOBS: dict[str, Callable[[int], Simulation]] = {
         train_sparse, LeastFirst(), workers, num_samples=3, max_failures=3, fails=seeded_fate(SEED, 0.05)
     ),
     "budget": lambda workers: _simulation(train, _asha(), workers, seconds=uneven, num_samples=5, max_total_bytes=120),
-    "extended": lambda workers: _simulation(
-        train_sparse,
-        FIFOScheduler(),
-        workers,
-        seconds=uneven,
-        num_samples=2,
-        run={"stop": {"training_iteration": 3}},
-        wish=Wish(
-            num_samples=1, stop={"training_iteration": 6}, new_space={**_space(), "x": uniform(2, 3)}, from_scratch_ok=True
-        ),
-    ),
-    "extended-on-demand": lambda workers: _simulation(
-        train,
-        _asha(),
-        workers,
-        seconds=uneven,
-        on_demand=True,
-        num_samples=3,
-        run={"stop": {"training_iteration": 3}},
-        wish=Wish(num_samples=1, stop={"training_iteration": 5}),
-    ),
     "stop-rule": lambda workers: _simulation(train, _asha(), workers, run={"stop": {"training_iteration": 4}}),
 }

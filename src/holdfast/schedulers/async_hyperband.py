@@ -97,6 +97,8 @@ class AsyncHyperBandScheduler(FIFOScheduler):
                 f"{type(self).__name__} has metric={self._metric!r} and mode={self._mode!r}. "
                 "Give both to it, or to TuneConfig(metric=..., mode=...)."
             )
+        if not trial.last_result:
+            self._places.pop(trial.trial_id, None)
         self._place(trial.trial_id)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -112,8 +114,7 @@ class AsyncHyperBandScheduler(FIFOScheduler):
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         time = _number(result.get(self._time_attr)) if result else None
         if time is not None:
-            self._judged(trial.trial_id, time, result)
-        self._places.pop(trial.trial_id, None)
+            self._judged(trial.trial_id, time, result)  # its place stays: if it goes on, it is not judged there again
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         self._places.pop(trial.trial_id, None)

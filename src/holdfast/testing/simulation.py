@@ -26,7 +26,6 @@ from holdfast._assembly.submission import drafted, give_birth
 from holdfast._core.policy import Resume
 from holdfast._journal import read
 from holdfast._projection.history import birth_of, load_history
-from holdfast._runtime.extending import Extension
 from holdfast.config import RunConfig, TuneConfig
 from holdfast.engines.simulated import SimulatedEngine
 from holdfast.errors import InternalError
@@ -60,7 +59,6 @@ class Simulation:
     Args:
         trainable: A generator function, as `SimulatedEngine` takes them; importable by name.
         param_space, tune_config, run_config: As for `Tuner`; the seed must be given.
-        wish: What the experiment is asked for beside the job, once it has come to its end: as `Tuner.extend` takes it.
         workers, **options: As for `SimulatedEngine`. With `on_demand` trials owe a checkpoint at their end.
     """
 
@@ -71,14 +69,12 @@ class Simulation:
         tune_config: TuneConfig,
         run_config: RunConfig | None = None,
         *,
-        wish: Wish | None = None,
         workers: int = 1,
         **options: Any,
     ) -> None:
         if tune_config.seed is None:
             raise ValueError("a simulation that is to be compared needs TuneConfig(seed=...)")
         self._job = (trainable, param_space, tune_config, run_config or RunConfig(name="simulated", verbose=0))
-        self._wish = wish
         self._engine = {"workers": workers, **options}
         self.replies: list[Reply] = []
 
@@ -97,23 +93,27 @@ class Simulation:
         *,
         resume: Resume | None = None,
         snapshot_due: Callable[[int, int, int], bool] | None = None,
+        wish: Wish | None = None,
     ) -> Outcome:
-        """Runs the experiment on the disk to its end, from wherever it stands. `replies` then holds what was acknowledged."""
+        """Runs the experiment on the disk to its end, from wherever it stands. `replies` then holds what was acknowledged.
+
+        With a `wish` it is extended first, as `Tuner.extend` does.
+        """
         created, definitions = birth_of(disk), Definitions(disk)
-        trainable = definitions.bytes_of(created.definitions["trainable"])
+        asked = None if wish is None else asked_for(disk, created, wish)
+        if asked is not None:
+            definitions.store(asked.job)
         self.replies = []
-
-        def driven(resume: Resume, extension: Extension | None = None) -> Outcome:
-            engine = _Overheard(self.replies, disk, **self._engine)
-            how = Choices(resume, trainable, {}, engine, takeover=True, snapshot_due=snapshot_due, extension=extension)
-            return drive(disk, created, job_at(definitions, created.definitions["job"]), how)
-
-        outcome = driven(resume or Resume())
-        if self._wish is None or outcome.state.extensions:
-            return outcome
-        asked = asked_for(disk, created, self._wish)
-        definitions.store(asked.job)
-        return driven(Resume(), asked.extension)
+        how = Choices(
+            resume or Resume(),
+            definitions.bytes_of(created.definitions["trainable"]),
+            {},
+            _Overheard(self.replies, disk, **self._engine),
+            takeover=True,
+            snapshot_due=snapshot_due,
+            extension=None if asked is None else asked.extension,
+        )
+        return drive(disk, created, job_at(definitions, created.definitions["job"]), how)
 
 
 def digest(storage: Storage) -> list[Any]:

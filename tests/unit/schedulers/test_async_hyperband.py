@@ -13,7 +13,7 @@ from holdfast.schedulers import ASHAScheduler, AsyncHyperBandScheduler, FIFOSche
 
 
 def trial(number):
-    return SimpleNamespace(trial_id=f"abcde_{number:05d}", status="PENDING")
+    return SimpleNamespace(trial_id=f"abcde_{number:05d}", status="PENDING", last_result={})
 
 
 def reference(stream, max_t, grace, eta, mode):
@@ -177,7 +177,7 @@ def test_brackets_depend_on_seed_and_number_only():
         scheduler = started(brackets=3, max_t=64)
         scheduler.set_search_properties(None, None, seed=seed)
         for number in order:
-            scheduler.on_trial_add(None, SimpleNamespace(trial_id=f"{prefix}_{number:05d}"))
+            scheduler.on_trial_add(None, SimpleNamespace(trial_id=f"{prefix}_{number:05d}", last_result={}))
         return {k[-5:]: v[0] for k, v in vars(scheduler)["_places"].items()}
 
     one = brackets(1, range(300))
@@ -248,3 +248,23 @@ def test_names():
     assert not TrialScheduler.own_chance
     with pytest.raises(NotImplementedError, match="on_trial_result"):
         TrialScheduler().on_trial_result(None, None, {})
+
+
+def test_a_trial_that_goes_on_behind_its_end_is_not_judged_again_where_it_was() -> None:
+    """`Tuner.extend` has trials go on that a stop rule had ended; each rung counts each of them once."""
+    scheduler = ASHAScheduler("training_iteration", "score", "max", max_t=16, grace_period=2, reduction_factor=2)
+    trials = [trial(number) for number in range(4)]
+    for number, one in enumerate(trials):
+        scheduler.on_trial_add(None, one)
+        scheduler.on_trial_result(None, one, {"training_iteration": 2, "score": number})
+        one.last_result = {"training_iteration": 3, "score": number}
+        scheduler.on_trial_complete(None, one, one.last_result)
+    before = scheduler.debug_string()
+    for one in trials:
+        scheduler.on_trial_add(None, one)
+        goes_on = scheduler.on_trial_result(None, one, {"training_iteration": 3, "score": -1.0})
+        assert goes_on == scheduler.CONTINUE
+    assert scheduler.debug_string() == before
+    trials[0].last_result = {}  # begun anew
+    scheduler.on_trial_add(None, trials[0])
+    assert scheduler.on_trial_result(None, trials[0], {"training_iteration": 2, "score": -1.0}) == scheduler.STOP
