@@ -11,6 +11,16 @@ from holdfast.engines.simulated import Moment, seeded_fate
 from holdfast.schedulers import ASHAScheduler, FIFOScheduler
 from holdfast.schedulers.base import TrialScheduler
 from holdfast.space import choice, randint, uniform
+from holdfast.stopper import (
+    CombinedStopper,
+    ExperimentPlateauStopper,
+    FunctionStopper,
+    MaximumIterationStopper,
+    NoopStopper,
+    Stopper,
+    TimeoutStopper,
+    TrialPlateauStopper,
+)
 from holdfast.testing.simulation import Simulation
 
 SEED = 20261122
@@ -86,6 +96,22 @@ class LeastFirst(TrialScheduler):
         return min(able, key=lambda trial: (trial.last_result.get("training_iteration", 0), trial.trial_id), default=None)
 
 
+def stops_by_lot(trial_id: str, result: dict[str, Any]) -> bool:
+    """A user's stop function, which draws from the global generator."""
+    return random.random() < 0.03
+
+
+def _all_stoppers() -> Stopper:
+    return CombinedStopper(
+        NoopStopper(),
+        FunctionStopper(stops_by_lot),
+        MaximumIterationStopper(7),
+        TrialPlateauStopper("score", std=0.02, num_results=3, grace_period=3),
+        ExperimentPlateauStopper("score", std=0.3, top=6, patience=4),
+        TimeoutStopper(100_000),
+    )
+
+
 class FromEntropy(TrialScheduler):
     """Stops trials by the operating system's dice: no replay can repeat it."""
 
@@ -131,6 +157,7 @@ REPEATABLE = (
     "pauses",
     "strict",
     "stop-rule",
+    "stoppers",
     "async",
     "on-demand",
     "budget",
@@ -166,5 +193,8 @@ JOBS: dict[str, Callable[[int], Simulation]] = {
         train_sparse, LeastFirst(), workers, num_samples=3, max_failures=3, fails=seeded_fate(SEED, 0.05)
     ),
     "budget": lambda workers: _simulation(train, _asha(), workers, seconds=uneven, num_samples=5, max_total_bytes=120),
+    "stoppers": lambda workers: _simulation(
+        train_sparse, FIFOScheduler(), workers, seconds=uneven, num_samples=6, run={"stop": _all_stoppers()}
+    ),
     "stop-rule": lambda workers: _simulation(train, _asha(), workers, run={"stop": {"training_iteration": 4}}),
 }
