@@ -107,7 +107,7 @@ def _all_stoppers() -> Stopper:
         FunctionStopper(stops_by_lot),
         MaximumIterationStopper(7),
         TrialPlateauStopper("score", std=0.02, num_results=3, grace_period=3),
-        ExperimentPlateauStopper("score", std=0.3, top=6, patience=4),
+        ExperimentPlateauStopper("score", std=0.2, top=8, patience=3),
         TimeoutStopper(100_000),
     )
 

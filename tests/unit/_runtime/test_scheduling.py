@@ -248,7 +248,10 @@ def test_places_are_filled_beside_a_trial_that_is_on_its_way(tmp_path) -> None:
         def choose_trial_to_run(self, tune_controller):
             return next((it for it in tune_controller.get_trials() if it.status == it.PENDING), None)
 
-    _, events = fit(tmp_path, FirstPending(), workers=4, trials=4)
+    class AtOnce(Counting):
+        instant = True
+
+    _, events = fit(tmp_path, FirstPending(), workers=4, trials=4, search_alg=AtOnce())
     kinds = [type(event).__name__ for event in events]
     assert kinds[: kinds.index("ResultReported")].count("AttemptStarted") == 4
 
@@ -291,10 +294,12 @@ def test_a_searcher_is_asked_again_after_what_it_had_not_heard_when_it_had_nothi
 
     class StopsResting(Listening):
         def on_trial_result(self, tune_controller, trial, result):
+            first = int(trial.trial_id[-1]) % 2 == 0
+            return self.PAUSE if first and result["training_iteration"] == 3 else self.CONTINUE
+
+        def on_trial_complete(self, tune_controller, trial, result):
             for other in tune_controller.get_live_trials():
-                if other.status == "PAUSED":
-                    tune_controller.stop_trial(other)
-            return self.PAUSE if result["training_iteration"] == 3 else self.CONTINUE
+                tune_controller.stop_trial(other)
 
     for number, scheduler in enumerate((Listening(), StopsResting())):
         folder = tmp_path / str(number)
