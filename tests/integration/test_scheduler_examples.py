@@ -7,13 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.timeout(300)  # two dozen attempts that each load scikit-learn
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def printed(name: str, *arguments: str) -> str:
     command = [sys.executable, str(EXAMPLES / name), *arguments]
     done = subprocess.run(
-        command, env={**os.environ, "HOLDFAST_CPUS": "2"}, capture_output=True, text=True, timeout=110, check=False
+        command, env={**os.environ, "HOLDFAST_CPUS": "2"}, capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
