@@ -26,6 +26,7 @@ from holdfast.schedulers import (
     ResourceChangingScheduler,
 )
 from holdfast.schedulers.base import TrialScheduler
+from holdfast.schedulers.resource_changing_scheduler import DistributeResourcesToTopJob
 from holdfast.search import BasicVariantGenerator, ConcurrencyLimiter, Repeater, Searcher
 from holdfast.space import choice, randint, uniform
 from holdfast.testing.simulation import Simulation
@@ -43,7 +44,7 @@ def train_second(config: dict[str, Any], state: dict[str, Any] | None = None) ->
 
 
 _OF_POPULATIONS = ("pbt", "pbt-explore", "pbt-synch", "pbt-synch-explore", "pbt_replay", "pb2")
-TRAINABLES = {"resource_changing": train} | dict.fromkeys(_OF_POPULATIONS, train_second)
+TRAINABLES = {"resource_changing": train, "resource-top": train} | dict.fromkeys(_OF_POPULATIONS, train_second)
 
 
 def _optuna(sampler: str = "TPESampler", **options: Any) -> Searcher:
@@ -106,6 +107,7 @@ SCHEDULERS: dict[str, Callable[[], TrialScheduler]] = {
     "pbt_replay": _replay,
     "pb2": _pb2,
     "resource_changing": lambda: ResourceChangingScheduler(ASHAScheduler(max_t=9, reduction_factor=2)),
+    "resource-top": lambda: ResourceChangingScheduler(ASHAScheduler(max_t=9, reduction_factor=2), DistributeResourcesToTopJob()),
     "a user's that orders": Evicts,
     "a user's that chooses": ByPromise,
     "a user's with a lock": HoldsLockToo,
@@ -154,6 +156,7 @@ TOGETHER: dict[str, list[str]] = {
     "pbt_replay": ["random"],
     "pb2": ["random"],
     "resource_changing": ["random"],
+    "resource-top": ["random"],
     "a user's that orders": ["random"],
     "a user's that chooses": ["random"],
     "a user's with a lock": ["random"],
