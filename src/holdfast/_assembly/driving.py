@@ -14,6 +14,7 @@ from holdfast._assembly.followers import files_of, screen_of
 from holdfast._assembly.naming import namer
 from holdfast._assembly.plugging import constants_of, job_at, plugins_of, renewal, stop_rules
 from holdfast._assembly.requests import ask_per_trial, check_fits, check_recorded
+from holdfast._assembly.searching import keep_memory
 from holdfast._assembly.submission import JobSpec, versions
 from holdfast._assembly.waiting import WaitingFollower
 from holdfast._core.controller import Controller
@@ -149,6 +150,9 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
         interrupted = signals.caught and not driver.ending
         reason = "interrupted" if interrupted else driver.ending
         driver.finish(reason, f"signal {signals.caught}" if interrupted else "")
+        if spec.tune_config.search_alg is not None:
+            driver.parts.advice.desk.close()
+            keep_memory(driver.parts.advice.desk.searcher, storage)
         return Outcome(reason, signals.caught if interrupted else 0, driver.state)
     except (Fenced, StorageError, InternalError):
         raise

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from holdfast._assembly.searching import begin, given_twice
 from holdfast._assembly.submission import JobSpec
 from holdfast._core.events import ExperimentCreated
 from holdfast._runtime.advice import Plugins, Renewed
-from holdfast.errors import ConfigError, InternalError
+from holdfast.errors import InternalError
 from holdfast.schedulers.base import TrialScheduler
 from holdfast.schedulers.fifo import FIFOScheduler
 from holdfast.search.base import Searcher
 from holdfast.search.basic_variant import BasicVariantGenerator
 from holdfast.space import constants
-from holdfast.space.variables import find_variables
 from holdfast.stopper.base import CombinedStopper, Stopper
 from holdfast.stopper.function_stopper import FunctionStopper
 from holdfast.storage.definitions import Definitions
@@ -26,22 +26,15 @@ def plugins_of(created: ExperimentCreated, spec: JobSpec) -> tuple[Plugins, Sear
     """The plug-ins of a job, told what the experiment is about.
 
     Raises:
-        ConfigError: A metric or mode that is missing or given twice.
+        ConfigError: A metric, mode or space that is missing or given twice.
     """
     tune, run = spec.tune_config, spec.run_config
     scheduler = tune.scheduler or FIFOScheduler()
     searcher = tune.search_alg or BasicVariantGenerator()
     seed = created.seed
     if not scheduler.set_search_properties(tune.metric, tune.mode, seed=seed) and (tune.metric or tune.mode):
-        raise _given_twice(scheduler)
-    taken = searcher.set_search_properties(tune.metric, tune.mode, spec.param_space, num_samples=tune.num_samples, seed=seed)
-    if not taken and tune.metric and searcher.metric not in (None, tune.metric):
-        raise _given_twice(searcher)
-    if not taken and any(find_variables(spec.param_space)):
-        raise ConfigError(
-            f"{type(searcher).__name__} takes no search space (its set_search_properties returned False), and param_space leaves "
-            "values open: give the space to the searcher, and only fixed values in param_space."
-        )
+        raise given_twice(scheduler)
+    begin(searcher, created, spec)
     return _with_rules(scheduler, run.stop, tune.metric or getattr(scheduler, "metric", None)), searcher
 
 
@@ -85,8 +78,3 @@ def _with_rules(scheduler: TrialScheduler, stop: Any, metric: str | None) -> Plu
     stopper, criteria = stop_rules(stop)
     idle = type(scheduler) is FIFOScheduler
     return Plugins(scheduler, stopper, criteria, None if idle and metric == "_metric" else metric, idle)
-
-
-def _given_twice(plugin: TrialScheduler | Searcher) -> ConfigError:
-    name = type(plugin).__name__
-    return ConfigError(f"metric and mode are given both in TuneConfig and in {name}; leave them out of one of the two.")

@@ -134,6 +134,8 @@ class AskingSearcher(Searcher):
             SearchSpaceError: A space that the library cannot search.
         """
         self._take_objective(metric, mode)
+        while self._handles:  # of an earlier experiment: nobody will tell of them
+            self.fail(self._handles.popitem()[1])
         has_variables = any(True for _ in find_variables(config))
         if self._space is not None:
             return not has_variables or (isinstance(self._space, SearchSpace) and _same_space(self._space, self._open(config)))
@@ -266,7 +268,7 @@ class AskingSearcher(Searcher):
 
     def _is_whole(self, values: Mapping[str, Any]) -> bool:
         """Whether each leaf that counts has a value."""
-        return all(leaf.name in values for leaf in self._leaves() if all(values.get(name) == index for name, index in leaf.needs))
+        return not isinstance(self._space, SearchSpace) or all(leaf.name in values for leaf in self._space.counting(values))
 
     def _loss(self, value: Any) -> float | None:
         number = finite(value)

@@ -6,6 +6,7 @@ dictionaries and returns dictionaries.
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from holdfast.errors import ConfigError, ExperimentNotFound
 
-__all__ = ["Metric", "SearchAlgorithm", "Searcher", "memory_of", "remind"]
+__all__ = ["Metric", "SearchAlgorithm", "Searcher", "introduce", "memory_of", "remind"]
 
 Metric = str | list[str] | None
 
@@ -27,8 +28,7 @@ class Searcher(SearchAlgorithm):
 
     The calls of one experiment come one after another, in an order that is on record. After a crash a searcher is
     restored from `get_state` (or its pickle), told again what it had been told since, and asked again what it had been
-    asked; the answers should be the same. Where
-    one is not, the recorded answer stands and `adopt` hands it over.
+    asked; the answers should be the same. Where one is not, the recorded answer stands and `adopt` hands it over.
 
     Attributes:
         FINISHED: What `suggest` returns when nothing more will come.
@@ -170,6 +170,19 @@ class Searcher(SearchAlgorithm):
         if not found:
             raise ExperimentNotFound(f"{checkpoint_dir} holds no searcher state ({pattern}).")
         self.restore(str(found[-1]))
+
+
+def introduce(searcher: Searcher, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+    """Calls `set_search_properties`, with those of `spec` that the searcher takes: many a user's own takes none.
+
+    Returns:
+        Whether the searcher took it.
+    """
+    taken = inspect.signature(searcher.set_search_properties).parameters.values()
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken):
+        names = {parameter.name for parameter in taken}
+        spec = {name: value for name, value in spec.items() if name in names}
+    return searcher.set_search_properties(metric, mode, config, **spec)
 
 
 def memory_of(searcher: Searcher) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class BayesOptSearch(AskingSearcher):
         self._skip = skip_duplicate
         self._analysis = analysis
         self._precision = repeat_float_precision
-        self._axes: list[tuple[str, int]] = []  # leaf name and how many axes it has
+        self._axes = _Axes(())
         self._chance = 0
         self._asked = 0
         self._ended = 0
@@ -96,7 +96,7 @@ class BayesOptSearch(AskingSearcher):
 
     def begin(self, leaves: tuple[Leaf, ...], seed: int) -> None:
         self._chance = seed if self._random_state is None else self._random_state
-        self._axes = [(leaf.name, int(leaf.high) + 1 if leaf.kind == "choice" else 1) for leaf in leaves]
+        self._axes = _Axes(leaves)
 
     def native(self, space: Any) -> SearchSpace:
         if not isinstance(space, dict) or not all(isinstance(it, (tuple, list)) and len(it) == 2 for it in space.values()):
@@ -106,7 +106,7 @@ class BayesOptSearch(AskingSearcher):
         return made
 
     def ask(self, fixed: Mapping[str, Any]) -> Asked | str | None:
-        whole = all(name in fixed for name, _ in self._axes)  # such a point needs no model
+        whole = all(leaf.name in fixed for leaf in self._axes.leaves)  # such a point needs no model
         if whole or self._ended < self._steps or not self._known:
             places = self._random_places()
         else:
@@ -114,11 +114,11 @@ class BayesOptSearch(AskingSearcher):
             if suggested is None:
                 return self.FINISHED
             places = suggested
-        values = {**self._values(places), **fixed}
-        return Asked(self._wait(self._places(values) if fixed else places), values)
+        values = {**self._axes.values(places), **fixed}
+        return Asked(self._wait(self._axes.places(values) if fixed else places), values)
 
     def put(self, values: Mapping[str, Any]) -> Any:
-        return self._wait(self._places(values))
+        return self._wait(self._axes.places(values))
 
     def tell(self, handle: Any, loss: float, result: Mapping[str, Any]) -> None:
         self._known.append((self._waiting.pop(handle), loss))
@@ -145,7 +145,7 @@ class BayesOptSearch(AskingSearcher):
         return np.random.RandomState(seed_of(self._chance, what) % 2**32)
 
     def _random_places(self) -> list[float]:
-        draws = self._generator(f"random/{self._asked}").uniform(size=sum(count for _, count in self._axes))
+        draws = self._generator(f"random/{self._asked}").uniform(size=len(self._axes))
         return [float(draw) for draw in draws]
 
     def _suggested(self) -> list[float] | None:
@@ -165,7 +165,7 @@ class BayesOptSearch(AskingSearcher):
     def _of_model(self, generator: Any) -> list[float]:
         import bayes_opt
 
-        names = [f"{axis:06d}" for axis in range(sum(count for _, count in self._axes))]
+        names = [f"{axis:06d}" for axis in range(len(self._axes))]
         arguments = {"f": None, "pbounds": dict.fromkeys(names, (0.0, 1.0)), "random_state": generator, "verbose": 0}
         arguments["allow_duplicate_points"] = True
         if hasattr(bayes_opt, "UtilityFunction"):  # before 2.0
@@ -188,23 +188,37 @@ class BayesOptSearch(AskingSearcher):
         for places, loss in [*self._known, *((places, lie) for places in self._waiting.values())]:
             optimizer.register(params=dict(zip(names, places, strict=True)), target=-loss)
 
-    def _values(self, places: list[float]) -> dict[str, Any]:
-        assert isinstance(self._space, SearchSpace)
+
+class _Axes:
+    """The axes of a search: one for each number, and one for each category of a choice.
+
+    Args:
+        leaves: What is searched.
+    """
+
+    def __init__(self, leaves: tuple[Leaf, ...]) -> None:
+        self.leaves = leaves
+        self._counts = [int(leaf.high) + 1 if leaf.kind == "choice" else 1 for leaf in leaves]
+
+    def __len__(self) -> int:
+        return sum(self._counts)
+
+    def values(self, places: Sequence[float]) -> dict[str, Any]:
+        """Leaf name → value at these places; of a choice the category whose axis reaches farthest."""
         values: dict[str, Any] = {}
         at = 0
-        for name, count in self._axes:
-            leaf, own = self._space.by_name[name], places[at : at + count]
-            values[name] = leaf.at(own[0]) if count == 1 else own.index(max(own))
+        for leaf, count in zip(self.leaves, self._counts, strict=True):
+            own = places[at : at + count]
+            values[leaf.name] = own.index(max(own)) if leaf.kind == "choice" else leaf.at(own[0])
             at += count
         return values
 
-    def _places(self, values: Mapping[str, Any]) -> list[float]:
-        """The way back; a leaf that does not count stands in the middle."""
-        assert isinstance(self._space, SearchSpace)
+    def places(self, values: Mapping[str, Any]) -> list[float]:
+        """The way back; a leaf without a value, as it does not count, stands in the middle."""
         places: list[float] = []
-        for name, count in self._axes:
-            if count == 1:
-                places.append(self._space.by_name[name].place(values[name]) if name in values else 0.5)
+        for leaf, count in zip(self.leaves, self._counts, strict=True):
+            if leaf.kind == "choice":
+                places += [float(values.get(leaf.name) == index) for index in range(count)]
             else:
-                places += [float(values.get(name) == index) for index in range(count)]
+                places.append(leaf.place(values[leaf.name]) if leaf.name in values else 0.5)
         return places

@@ -75,19 +75,23 @@ class TuneBOHB(AskingSearcher):
         self._searched: tuple[Leaf, ...] = ()
         self._resting: dict[str, None] = {}
         self._places: list[list[float] | None] = []  # of each suggestion by its number; None for one that came to nothing
-        self._reached: dict[int, float] = {}  # suggestion → the largest budget that it was observed on
-        self._observed: dict[float, dict[int, float]] = {}  # budget → suggestion → loss
-        self._elsewhere_observed: dict[int, float] = {}  # what was evaluated elsewhere counts on every budget
-        self._believed = -math.inf  # the largest budget with enough observations
+        self._least = 0  # N_min: how many points a density is made of at least
+        self._observed = _Observed()
 
     def begin(self, leaves: tuple[Leaf, ...], seed: int) -> None:
         self._chance = seed if self.own_seed is None else self.own_seed
         self._searched = leaves
+        self._least = max(self._settings["min_points_in_model"] or 0, len(leaves) + 1)
+        self._observed.enough = self._least + 2
 
     def native(self, space: Any) -> SearchSpace:
         raise SearchSpaceError(
             f"TuneBOHB(space=...) takes a param_space such as {{'lr': loguniform(1e-4, 1e-1)}}, not {type(space).__name__}."
         )
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        self._resting.clear()
+        return super().set_search_properties(metric, mode, config, **spec)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if 0 < self.max_concurrent <= len(self._handles) - len(self._resting):
@@ -106,33 +110,31 @@ class TuneBOHB(AskingSearcher):
         else:
             values = {leaf.name: _value(leaf, place) for leaf, place in zip(self._searched, places, strict=True)}
         values.update(fixed)
-        return Asked(self.put(self._counting(values)), values)
+        assert isinstance(self._space, SearchSpace)
+        counting = {leaf.name for leaf in self._space.counting(values)}
+        return Asked(self.put({name: value for name, value in values.items() if name in counting}), values)
 
     def put(self, values: Mapping[str, Any]) -> int:
         self._places.append([_place(leaf, values[leaf.name]) if leaf.name in values else math.nan for leaf in self._searched])
         return len(self._places) - 1
 
     def tell(self, handle: int, loss: float, result: Mapping[str, Any]) -> None:
-        budget = _budget(result)
-        if budget is None:
-            self._elsewhere_observed[handle] = loss
-        else:
-            self._observe(handle, budget, loss)
+        self._observed.add(handle, _budget(result), loss)
 
     def fail(self, handle: int) -> None:
-        if handle not in self._reached:
+        if handle not in self._observed.reached:
             self._places[handle] = None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        handle, budget, loss = self._handles.get(trial_id), _budget(result), self._loss_of(result)
+        handle, budget, loss = self._handles.get(trial_id), _budget(result), _loss(result.get(str(self._metric)), self._mode)
         if handle is not None and budget is not None and loss is not None:
-            self._observe(handle, budget, loss)
+            self._observed.add(handle, budget, loss)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._resting.pop(trial_id, None)
         handle = self._handles.get(trial_id)
         if handle is not None and error:
-            self._observe(handle, self._reached.get(handle, 0.0) + 1, math.inf)
+            self._observed.add(handle, self._observed.reached.get(handle, 0.0) + 1, math.inf)
         elif result:
             self.on_trial_result(trial_id, result)
         super().on_trial_complete(trial_id, result, error)
@@ -151,36 +153,15 @@ class TuneBOHB(AskingSearcher):
         self.max_concurrent = max_concurrent
         return True
 
-    @property
-    def _least(self) -> int:
-        """N_min: how many points a density is made of at least."""
-        return max(self._settings["min_points_in_model"] or 0, len(self._searched) + 1)
-
-    def _observe(self, handle: int, budget: float, loss: float) -> None:
-        self._reached[handle] = max(budget, self._reached.get(handle, -math.inf))
-        if budget >= self._believed:
-            self._observed.setdefault(budget, {})[handle] = loss
-            self._believe(budget)
-
-    def _believe(self, budget: float) -> None:
-        """Goes over to a budget if it has enough observations, and lets go what was observed on smaller ones."""
-        observed = self._on(budget)
-        if sum(map(math.isfinite, observed.values())) >= self._least + 2 and budget > self._believed:
-            self._believed = budget
-            self._observed = {at: losses for at, losses in self._observed.items() if at >= budget}
-
-    def _on(self, budget: float) -> dict[int, float]:
-        return {**self._elsewhere_observed, **self._observed.get(budget, {})}
-
     def _of_model(self, chance: Any) -> list[float] | None:
         """The model's next place; None while there are not enough observations on any budget."""
         import numpy as np
 
-        observed = self._on(self._believed)
-        if sum(map(math.isfinite, observed.values())) < self._least + 2:
+        observed = self._observed.believed()
+        finite = _finite(observed)
+        if finite < self._observed.enough:
             return None
         ranked = sorted(observed, key=lambda handle: (observed[handle], handle))
-        finite = sum(map(math.isfinite, observed.values()))
         goods = min(max(self._least, int(self._settings["top_n_percent"] * len(ranked) / 100)), finite)
         bads = max(self._least, len(ranked) - goods)
         places = np.array([self._places[handle] for handle in ranked], dtype=float)
@@ -194,23 +175,61 @@ class TuneBOHB(AskingSearcher):
             least=self._settings["min_bandwidth"],
         )
 
-    def _counting(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Of the values those of leaves that count."""
-        needs = {leaf.name: leaf.needs for leaf in self._leaves()}
-        return {name: value for name, value in values.items() if all(values.get(of) == at for of, at in needs.get(name, ()))}
 
-    def _loss_of(self, result: Mapping[str, Any]) -> float | None:
-        """A row's loss: infinite where the metric is not finite, None where there is no number."""
-        value = result.get(str(self._metric))
-        if isinstance(value, (str, bytes)) or value is None:
-            return None
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            return None
-        if not math.isfinite(number):
-            return math.inf
-        return number if self._mode == "min" else -number
+class _Observed:
+    """The losses of suggestions on each budget.
+
+    Attributes:
+        enough: How many finite ones a budget needs to be believed.
+        reached: Suggestion → the largest budget that it was observed on.
+    """
+
+    def __init__(self) -> None:
+        self.enough = 0
+        self.reached: dict[int, float] = {}
+        self._by_budget: dict[float, dict[int, float]] = {}
+        self._elsewhere: dict[int, float] = {}
+        self._largest = -math.inf  # with enough observations
+
+    def add(self, number: int, budget: float | None, loss: float) -> None:
+        """Notes a suggestion's loss; with no budget it was evaluated elsewhere, and counts on each.
+
+        Once a budget has enough, what was observed on smaller ones is let go.
+        """
+        if budget is None:
+            self._elsewhere[number] = loss
+            return
+        self.reached[number] = max(budget, self.reached.get(number, -math.inf))
+        if budget < self._largest:
+            return
+        self._by_budget.setdefault(budget, {})[number] = loss
+        if budget > self._largest and _finite(self._on(budget)) >= self.enough:
+            self._largest = budget
+            self._by_budget = {at: losses for at, losses in self._by_budget.items() if at >= budget}
+
+    def believed(self) -> dict[int, float]:
+        """Suggestion → loss on the largest budget with enough observations; before there is one, what is from elsewhere."""
+        return self._on(self._largest)
+
+    def _on(self, budget: float) -> dict[int, float]:
+        return {**self._elsewhere, **self._by_budget.get(budget, {})}
+
+
+def _finite(losses: Mapping[int, float]) -> int:
+    return sum(map(math.isfinite, losses.values()))
+
+
+def _loss(value: Any, mode: Any) -> float | None:
+    """A metric as what is to be small: infinite where it is not finite, None where it is no number."""
+    if isinstance(value, (str, bytes)) or value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if not math.isfinite(number):
+        return math.inf
+    return number if mode == "min" else -number
 
 
 def _budget(result: Mapping[str, Any]) -> float | None:

@@ -56,6 +56,12 @@ class ConcurrencyLimiter(Wrapper):
         # In batches the searcher's own bound would be in the way: it hears of no end before the last.
         self._left_to_it = not self.batch and self.searcher.set_max_concurrency(max_concurrent)
 
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        """Begins an experiment: trials of an earlier one hold no places any more."""
+        self._live.clear()
+        self._ended.clear()
+        return super().set_search_properties(metric, mode, config, **spec)
+
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         """Takes another bound, and keeps it."""
         self._set_bound(max_concurrent)

@@ -126,8 +126,7 @@ class HyperOptSearch(AskingSearcher):
         """A document of a suggestion that is not Hyperopt's own."""
         numbers = dict(values)
         if isinstance(self._space, SearchSpace):
-            counting = [leaf for leaf in self._space.leaves if all(values.get(name) == at for name, at in leaf.needs)]
-            numbers = {leaf.name: leaf.number(values[leaf.name]) for leaf in counting}
+            numbers = {leaf.name: leaf.number(values[leaf.name]) for leaf in self._space.counting(values)}
         used = {label: [numbers[label]] if label in numbers else [] for label in self._domain.params}
         misc = {
             "tid": tid,

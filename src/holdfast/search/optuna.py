@@ -126,7 +126,8 @@ class OptunaSearch(Searcher):
         if taken and (self._way is None or any(find_variables(config))):
             self._way = way_of(config)
         self._run_seed = int(spec.get("seed", 0))
-        self._running.clear()
+        for trial_id in list(self._running):  # of an earlier experiment: nobody will tell of them
+            self._give_up(trial_id)
         self._joined = False
         if self._study is None:
             self._begin(self._run_seed if self._seed is None else self._seed)

@@ -73,6 +73,8 @@ class Repeater(Wrapper):
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         taken = super().set_search_properties(metric, mode, config, **spec)
         self._check_metric()
+        self._group = None  # what an earlier experiment left unfinished stays so
+        self._of.clear()
         return taken
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:

@@ -215,8 +215,12 @@ class SearchSpace:
             config, resolved = Plan(config, seed=seed).variant(0)
         else:
             resolved = {}
-        paths = [leaf.path for leaf in self.leaves if _chosen(leaf, values)]
+        paths = [leaf.path for leaf in self.counting(values)]
         return Variant(config, {joined(path): _at(config, path) for path in paths if _has(config, path)} | resolved)
+
+    def counting(self, values: Mapping[str, Any]) -> list[Leaf]:
+        """The leaves that count where the choices have these values: all but those of categories that were not chosen."""
+        return [leaf for leaf in self.leaves if _chosen(leaf, values)]
 
     def values(self, config: Any) -> dict[str, Any]:
         """Leaf name → value (a choice: its index) of each leaf that a configuration has a value for."""

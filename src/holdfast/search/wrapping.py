@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from holdfast.errors import ConfigError
-from holdfast.search.base import Metric, Searcher, memory_of, remind
+from holdfast.search.base import Metric, Searcher, introduce, memory_of, remind
 
 __all__ = ["Wrapper"]
 
@@ -62,7 +62,7 @@ class Wrapper(Searcher):
         return getattr(self.searcher, "last_evaluated", None)
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        return self.searcher.set_search_properties(metric, mode, config, **spec)
+        return introduce(self.searcher, metric, mode, config, **spec)
 
     def extend(self, num_samples: int, space: dict[str, Any] | None) -> bool:
         return self.searcher.extend(num_samples, space)

@@ -70,6 +70,11 @@ def test_the_share_of_random_suggestions():
     assert 0.15 < away < 0.4
 
 
+def observed_by(searcher):
+    """Budget → suggestion → loss."""
+    return vars(vars(searcher)["_observed"])["_by_budget"]
+
+
 def test_the_largest_budget_with_enough_observations_is_believed():
     searcher = started()
     run(searcher, 30, bowl, budget=1)
@@ -89,10 +94,10 @@ def test_what_smaller_budgets_said_is_let_go():
     searcher = started()
     run(searcher, 50, bowl, budget=1)
     run(searcher, 10, bowl, first=50, budget=9)
-    assert list(vars(searcher)["_observed"]) == [9.0]
+    assert list(observed_by(searcher)) == [9.0]
     searcher.suggest(name(70))
     searcher.on_trial_result(name(70), {"m": 1.0, "training_iteration": 1})
-    assert list(vars(searcher)["_observed"]) == [9.0]
+    assert list(observed_by(searcher)) == [9.0]
 
 
 def test_every_row_is_an_observation_on_its_budget_and_the_last_one_of_a_budget_stands():
@@ -102,7 +107,7 @@ def test_every_row_is_an_observation_on_its_budget_and_the_last_one_of_a_budget_
         searcher.on_trial_result(name(0), {"m": loss, "training_iteration": budget})
     searcher.on_trial_complete(name(0), {"m": 3.0, "training_iteration": 2})
     searcher.on_trial_result(name(0), {"m": 99.0, "training_iteration": 3})  # it is over
-    assert vars(searcher)["_observed"] == {1.0: {0: 5.0}, 2.0: {0: 3.0}}
+    assert observed_by(searcher) == {1.0: {0: 5.0}, 2.0: {0: 3.0}}
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, None, "text", [], ...])
@@ -175,7 +180,7 @@ def test_points_come_first_and_are_learned_from():
     assert searcher.suggest(name(0)) == {"x": 0.5, "y": 0.25}
     assert searcher.suggest(name(1))["y"] == 0.75
     searcher.on_trial_complete(name(0), {"m": 1.0, "training_iteration": 1})
-    assert vars(searcher)["_observed"] == {1.0: {0: 1.0}}
+    assert observed_by(searcher) == {1.0: {0: 1.0}}
 
 
 def test_points_of_elsewhere_count_on_every_budget():
@@ -235,7 +240,7 @@ def test_adopted_configurations_take_the_place_of_what_was_said():
     searcher.suggest(name(0))
     searcher.adopt(name(0), {"x": 0.25, "y": 0.5})
     searcher.on_trial_complete(name(0), {"m": 1.0, "training_iteration": 1})
-    ((observed, loss),) = vars(searcher)["_observed"][1.0].items()
+    ((observed, loss),) = observed_by(searcher)[1.0].items()
     assert vars(searcher)["_places"][observed] == [0.25, 0.5]
     assert loss == 1.0
 
@@ -304,9 +309,9 @@ def test_bad_arguments_and_names():
 def test_settings_are_heeded():
     searcher = started(bohb_config={"random_fraction": 0, "min_points_in_model": 20})
     run(searcher, 21, bowl)
-    assert vars(searcher)["_believed"] == -math.inf
+    assert vars(searcher)["_observed"].believed() == {}
     run(searcher, 1, bowl, first=21)
-    assert vars(searcher)["_believed"] == 1
+    assert len(vars(searcher)["_observed"].believed()) == 22
 
 
 # The densities.
