@@ -231,9 +231,23 @@ def test_looking_neither_writes_nor_unpickles_and_takes_a_directory_that_cannot_
         path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in everything}
     try:
-        for arguments in (("ls", tmp_path), ("show", root), ("show", root, "0", "--superseded"), ("verify", root)):
+        for arguments in (
+            ("ls", tmp_path),
+            ("show", root),
+            ("show", root, "0", "--superseded"),
+            ("verify", root),
+            ("best", root),
+        ):
             run(*arguments)
             loads(*arguments)
+        for arguments in (
+            ("watch", root, "--once"),
+            ("export", root),
+            ("export", root, "--rows", "-f", "jsonl"),
+            ("logs", root, 0),
+        ):
+            run(*arguments)
+        run("diff", root / "0", root / "1", code=1)
         assert "Trap" in run("show", root, "0")
         assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in [root, *root.rglob("*")]} == before
         assert not sprung.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -20,7 +21,20 @@ from holdfast.testing.history import check_history
 from holdfast.tuner import Tuner
 from integration.drivers import Start, Task, acknowledged, acknowledged_count, train, wait_until, wait_until_all_gone
 
-LOOKS = ["ls", "show", "verify"]
+EXP, RESULTS = "<the experiment>", "<what holds it>"
+LOOKS = [
+    ["ls", RESULTS],
+    ["show", EXP],
+    ["show", EXP, "0", "--superseded"],
+    ["verify", EXP],
+    ["watch", EXP, "--once"],
+    ["watch", EXP, "--once", "--json"],
+    ["best", EXP],
+    ["logs", EXP, "0"],
+    ["export", EXP, "--rows"],
+    ["diff", f"{EXP}/0", f"{EXP}/0"],
+    ["completion", "zsh"],
+]
 
 
 @pytest.fixture
@@ -28,12 +42,19 @@ def task(tmp_path: Path) -> Task:
     return Task(str(tmp_path / "results"), str(tmp_path / "side"), rows=6, samples=4, every=2)
 
 
-def holdfast(*arguments: str) -> str:
-    """What the command prints."""
-    code = "import sys; from holdfast.cli import main; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, (arguments, done.stdout, done.stderr)
-    return done.stdout
+def holdfast(commands: list[list[str]]) -> list[str]:
+    """What the commands print, one after the other in a process of their own."""
+    code = (
+        "import json, sys; from click.testing import CliRunner; from holdfast.cli.verbs import holdfast\n"
+        "ran = [CliRunner().invoke(holdfast, command) for command in json.loads(sys.argv[1])]\n"
+        "print(json.dumps([[one.exit_code, one.output] for one in ran]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(commands)], capture_output=True, text=True, check=True, timeout=60
+    )
+    told = json.loads(done.stdout)
+    assert [code for code, _ in told] == [0] * len(commands), told
+    return [text for _, text in told]
 
 
 def look_at_everything(task: Task) -> list[Any]:
@@ -41,8 +62,9 @@ def look_at_everything(task: Task) -> list[Any]:
     assert Tuner.can_restore(task.path)
     assert not Tuner.can_restore(os.path.join(task.path, "journal"))
     results = Tuner.restore(task.path, train).get_results()
-    for verb in LOOKS:
-        assert holdfast(verb, task.storage_path if verb == "ls" else task.path).strip()
+    commands = [[word.replace(EXP, task.path).replace(RESULTS, task.storage_path) for word in words] for words in LOOKS]
+    for words, text in zip(LOOKS, holdfast(commands), strict=True):
+        assert text.strip(), words
     check_history(task.storage, at_rest=False)
     results.get_dataframe()
     return [(result.config["x"], len(result.metrics_dataframe) if result.metrics else 0) for result in results]

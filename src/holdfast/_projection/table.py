@@ -7,7 +7,7 @@ shown by the name of their type.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -23,7 +23,7 @@ from holdfast._projection.failures import how
 from holdfast._projection.history import Attempt, History, shown
 from holdfast._projection.rows import own_metrics
 from holdfast.storage.base import Storage
-from holdfast.values import decode, plain
+from holdfast.values import decode, flatten, plain
 
 __all__ = ["Epoch", "Told", "counts", "status"]
 
@@ -65,23 +65,34 @@ def counts(state: ExperimentState) -> dict[str, int]:
 class Told:
     """An experiment as its journal tells it.
 
+    Args:
+        storage: Where it is.
+        records: What to hear at first; by default all that is on record.
+
     Attributes:
         state: Today's.
         history: All rows.
         epochs: All drivers.
+
+    Raises:
+        JournalError: The journal is damaged where it was durable.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, records: Iterable[Record] | None = None) -> None:
         self.state = ExperimentState()
         self.history = History()
         self.epochs: list[Epoch] = []
         self._root = storage.root
         self._before = 0.0
         self._extensions: list[tuple[int, float, JobExtended]] = []
-        for record in _journal.read(storage):
-            self.state.fold(record)
-            self.history.hear(record, self.state)
-            self._hear_epoch(record)
+        for record in _journal.read(storage) if records is None else records:
+            self.hear(record)
+
+    def hear(self, record: Record) -> None:
+        """Takes in the next record."""
+        self.state.fold(record)
+        self.history.hear(record, self.state)
+        self._hear_epoch(record)
 
     def _hear_epoch(self, record: Record) -> None:
         event = record.event
@@ -128,16 +139,29 @@ class Told:
             "cuts": [{"file": it.file, "offset": it.offset, "size": it.size} for it in state.cuts],
         }
 
-    def best(self, metric: str, mode: str) -> dict[str, Any] | None:
-        """The best trial by its newest value of a metric; None where no metric and mode are known, or no trial has it."""
+    def best(self, metric: str, mode: str, scope: str = "last") -> dict[str, Any] | None:
+        """The best trial by a metric; None where no metric and mode are known, or no trial has a number there."""
         if not metric or not mode:
             return None
         trials = self.state.trials.values()
-        found = best_trial(trials, metric, mode, "last", last=self._last, rows=self._rows)
+        found = best_trial(trials, metric, mode, scope, last=self._last, rows=self._rows)
         if found is None:
             return None
         trial, value = found
         return {"trial_id": trial.trial_id, "metric": metric, "mode": mode, "value": value, "config": plain(decode(trial.config))}
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """All rows of all trials, flat, with the configuration that each ran with."""
+        for trial in self.state.trials.values():
+            for row, config in zip(self._rows(trial), self.history.configs(trial), strict=True):
+                yield flatten({**plain(row), "config": plain(decode(config))})
+
+    def newest_rows(self) -> Iterator[dict[str, Any]]:
+        """One flat row per trial: its status, its newest row where it has one, its configuration."""
+        for trial in self.state.trials.values():
+            newest = plain(next(iter(self._last(trial)), {}))
+            told = {"trial_id": trial.trial_id, "status": status(trial), "rows": len(self.history.rows(trial.trial_id))}
+            yield flatten({**told, **newest, "config": plain(decode(trial.config)), "directory": trial.dirname})
 
     def trials(self) -> list[dict[str, Any]]:
         """One line per trial."""

@@ -1,8 +1,10 @@
-"""The `holdfast` command: `ls`, `show`, `logs`, `verify` look and change nothing; `repair` mends.
+"""The `holdfast` command.
 
-`stop`, `pause` and `resume` ask the experiment's driver, which does it and puts it on record.
+`ls`, `show`, `watch`, `best`, `logs`, `export`, `diff`, `verify` look and change nothing. `stop`, `pause` and `resume` ask the
+experiment's driver, which does it and puts it on record. `repair` and `rm` take charge like a driver. `run` starts drivers.
 
-Exit codes: 0 all is well, 1 damage was found, 2 the command cannot be carried out as given.
+Exit codes: 0 all is well, 1 damage, a difference or something wrong was found, 2 the command cannot be carried out as given.
+`run` has its script's.
 """
 
 from __future__ import annotations

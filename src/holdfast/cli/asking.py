@@ -11,35 +11,33 @@ from holdfast._core.experiment import ExperimentState
 from holdfast._core.trial import FINAL
 from holdfast._projection.history import load_state
 from holdfast._runtime.inbox import ask
+from holdfast.cli import options
 from holdfast.cli.places import driver_state, experiment_at, trial_meant
 from holdfast.cli.text import echo
 from holdfast.errors import JournalError, StorageError
 
 __all__ = ["COMMANDS"]
 
-_path = click.argument("path")
-_trial = click.argument("trial", required=False)
-
 
 @click.command("stop")
-@_path
-@_trial
+@options.path
+@options.trial
 def stop(path: str, trial: str | None) -> None:
     """End the experiment at PATH early, or one TRIAL of it: running trials end with their next row, others at once."""
     _ask(path, "stop", trial, "ends with its next row", "ends: running trials with their next row, others at once")
 
 
 @click.command("pause")
-@_path
-@_trial
+@options.path
+@options.trial
 def pause(path: str, trial: str | None) -> None:
     """Pause the experiment at PATH, or one TRIAL of it: it leaves its place with its next row, and waits."""
     _ask(path, "pause", trial, "is paused with its next row", "is paused: trials leave their places with their next rows")
 
 
 @click.command("resume")
-@_path
-@_trial
+@options.path
+@options.trial
 def resume(path: str, trial: str | None) -> None:
     """Let the experiment at PATH, or one TRIAL of it, go on after `pause`."""
     _ask(path, "resume", trial, "goes on from its newest checkpoint", "goes on: trials from their newest checkpoints")

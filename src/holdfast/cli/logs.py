@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 
 import click
+import msgspec
 
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.trial import FINAL
 from holdfast._journal import Follower
 from holdfast._projection.history import Attempt, History
 from holdfast._worker.logs import LogReader, noted_names, parts_of
+from holdfast.cli import options
 from holdfast.cli.places import driver_state, experiment_at, trial_meant
 from holdfast.cli.text import when
 from holdfast.errors import JournalError
@@ -31,24 +33,46 @@ _AT_ONCE = 1024 * 1024
 
 
 @click.command("logs")
-@click.argument("path")
-@click.argument("trial")
+@options.path
+@options.one_trial
 @click.option("-f", "--follow", is_flag=True, help="Go on until the trial ends, or Ctrl+C.")
 @click.option("--attempt", type=click.IntRange(min=1), help="Only this attempt.")
 @click.option("--stderr", is_flag=True, help="What went to stderr, where log_to_file keeps it apart.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per line that was printed.")
 @click.pass_context
-def logs(context: click.Context, path: str, trial: str, follow: bool, attempt: int | None, stderr: bool) -> None:
+def logs(context: click.Context, path: str, trial: str, follow: bool, attempt: int | None, stderr: bool, as_json: bool) -> None:
     """Show what a TRIAL (its id or the beginning of it, its number or name) of the experiment at PATH printed."""
     watched = Watched(experiment_at(path), trial)
     known = watched.attempts()
     if attempt is not None and not follow and attempt not in {one.number for one in known}:
         raise click.UsageError(f"Trial {watched.trial_id} has no attempt {attempt}; it has had {len(known)}.")
-    screen = _Screen() if sys.stdout.isatty() else None
+    pieces = watched.read(follow=follow, attempt=attempt, stderr=stderr, notes=not as_json)
     try:
-        for data in watched.read(follow=follow, attempt=attempt, stderr=stderr):
+        if as_json:
+            for number, line in _lines(watched, pieces):
+                told = {"trial_id": watched.trial_id, "attempt": number, "line": line}
+                click.echo(msgspec.json.encode(told).decode())
+            return
+        screen = _Screen() if sys.stdout.isatty() else None
+        for data in pieces:
             click.echo(data if screen is None else screen.shown(data), nl=False)
     except KeyboardInterrupt:
         context.exit(130)
+
+
+def _lines(watched: Watched, pieces: Iterator[bytes]) -> Iterator[tuple[int, str]]:
+    """What was printed line by line, each with the number of its attempt; where attempts share a file, the first one's."""
+    number, rest = 0, b""
+    for piece in pieces:
+        if watched.number != number and rest:
+            yield number, rest.decode(errors="replace")
+            rest = b""
+        number = watched.number
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            yield number, line.decode(errors="replace")
+    if rest:
+        yield number, rest.decode(errors="replace")
 
 
 class Watched:
@@ -61,6 +85,7 @@ class Watched:
 
     Attributes:
         trial_id: The trial.
+        number: The attempt that is being read; 0 before the first.
     """
 
     def __init__(self, storage: LocalStorage, wanted: str, pause: Callable[[], object] = lambda: time.sleep(_PAUSE_S)) -> None:
@@ -70,6 +95,7 @@ class Watched:
         self._state = ExperimentState()
         self._history = History()
         self._said_idle = False
+        self.number = 0
         self.look()
         self.trial_id = trial_meant(self._state, wanted).trial_id
 
@@ -93,13 +119,16 @@ class Watched:
         """Whether the trial has ended for good: no attempt will write any more."""
         return self._state.trial(self.trial_id).state in FINAL and all(it.outcome != "running" for it in self.attempts())
 
-    def read(self, *, follow: bool = False, attempt: int | None = None, stderr: bool = False) -> Iterator[bytes]:
-        """What was printed, attempt by attempt, each with a line before it that says which; the same file is read once.
+    def read(
+        self, *, follow: bool = False, attempt: int | None = None, stderr: bool = False, notes: bool = True
+    ) -> Iterator[bytes]:
+        """What was printed, attempt by attempt; the same file is read once.
 
         Args:
             follow: Wait for more until the trial is over.
             attempt: Only that one.
             stderr: What went to stderr, where that is apart.
+            notes: Whether a line before each says which attempt it is, and one where nothing is kept says that.
         """
         shown: set[int] = set()
         paths: set[str] = set()
@@ -112,8 +141,10 @@ class Watched:
                 if path in paths:
                     continue
                 paths.add(path)
-                yield self._head(one)
-                yield from self._read_one(path, one.number, follow=follow)
+                self.number = one.number
+                if notes:
+                    yield self._head(one)
+                yield from self._read_one(path, follow=follow, notes=notes)
             if new:
                 continue  # the journal has been looked at meanwhile
             if attempt is not None and attempt not in shown and over:
@@ -122,21 +153,21 @@ class Watched:
                 return
             self._wait()
 
-    def _read_one(self, path: str, number: int, *, follow: bool) -> Iterator[bytes]:
+    def _read_one(self, path: str, *, follow: bool, notes: bool) -> Iterator[bytes]:
         """One log, to its end: with `follow`, to that of its attempt (of the trial, where its attempts share a file)."""
         reader, something, last = LogReader(path), False, b"\n"
         with contextlib.closing(reader):
             while True:
-                writing = follow and self._is_writing(path, number)
+                writing = follow and self._is_writing(path, self.number)
                 while all(map(self._is_inside, parts_of(path))) and (data := reader.read(_AT_ONCE)):
                     something, last = True, data
                     yield data
                 if not writing:
                     break
                 self._wait()
-        if not something:
+        if notes and not something:
             yield b"(nothing is kept)\n"
-        elif not last.endswith(b"\n"):
+        elif notes and not last.endswith(b"\n"):
             yield b"\n"
 
     def _wait(self) -> None:

@@ -11,9 +11,11 @@ from holdfast import _journal
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.trial import TrialState
 from holdfast._journal import Owner
+from holdfast._projection.table import Told
+from holdfast.errors import JournalError
 from holdfast.storage.local import LocalStorage
 
-__all__ = ["driver_state", "experiment_at", "experiments_under", "trial_meant"]
+__all__ = ["driver_state", "experiment_at", "experiments_under", "told_at", "trial_meant"]
 
 _DEPTH = 3
 
@@ -24,6 +26,14 @@ def experiment_at(path: str) -> LocalStorage:
     if not _journal.exists(storage):
         raise click.UsageError(f"There is no experiment at {storage.root}. `holdfast ls DIR` lists those under a directory.")
     return storage
+
+
+def told_at(storage: LocalStorage) -> Told:
+    """What the journal tells of an experiment; an error of the command where it is damaged."""
+    try:
+        return Told(storage)
+    except JournalError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def experiments_under(directory: str, depth: int = _DEPTH) -> Iterator[LocalStorage]:

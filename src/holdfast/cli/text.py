@@ -10,7 +10,9 @@ import click
 
 from holdfast.values import flatten
 
-__all__ = ["ago", "columns", "echo", "echo_json", "pairs", "size", "when"]
+__all__ = ["ago", "columns", "echo", "echo_json", "pairs", "shown", "size", "when"]
+
+_LONGEST = 48
 
 
 def echo(text: str = "") -> None:
@@ -39,6 +41,12 @@ def pairs(values: dict[str, Any], most: int = 6) -> str:
     flat = flatten(values)
     shown = [f"{key}={_number(value)}" for key, value in list(flat.items())[:most]]
     return " ".join(shown) + (f" (+{len(flat) - most})" if len(flat) > most else "")
+
+
+def shown(value: object) -> str:
+    """A value in a cell of a table: not too long, a dash where there is none."""
+    text = "-" if value is None else _number(value)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 def when(wall: float) -> str:

@@ -1,4 +1,4 @@
-"""The verbs of the command line. Looking is harmless: `ls`, `show`, `logs` and `verify` never write, lock or unpickle."""
+"""The verbs of the command line. Looking is harmless: no verb that only looks ever writes, locks or unpickles."""
 
 from __future__ import annotations
 
@@ -6,42 +6,55 @@ from typing import Any
 
 import click
 import msgspec
+from click.shell_completion import get_completion_class
 
 import holdfast as package
 from holdfast import settings
-from holdfast._projection.best import MODES
 from holdfast._projection.table import Told
+from holdfast.cli import options
 from holdfast.cli.asking import COMMANDS
+from holdfast.cli.best import best
 from holdfast.cli.checking import all_problems
+from holdfast.cli.differing import diff
+from holdfast.cli.doctor import doctor
+from holdfast.cli.exporting import export
 from holdfast.cli.logs import logs
-from holdfast.cli.places import driver_state, experiment_at, experiments_under, trial_meant
+from holdfast.cli.moving import copy, rm
+from holdfast.cli.places import driver_state, experiment_at, experiments_under, told_at, trial_meant
+from holdfast.cli.running import run
 from holdfast.cli.showing import show_experiment, show_trial
 from holdfast.cli.text import ago, columns, echo, echo_json
+from holdfast.cli.watching import watch
 from holdfast.errors import JournalError, TuneError
 from holdfast.storage.local import LocalStorage
 
 __all__ = ["holdfast"]
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON (NaN and infinities as null).")
-_metric = click.option("--metric", default="", help="What the best trial is chosen by; by default the job's metric.")
-_mode = click.option("--mode", default="", type=click.Choice(["", *MODES]), help="By default the job's mode.")
-
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package.__version__, prog_name="holdfast")
 def holdfast() -> None:
-    """Look at experiments, ask something of them, check them, mend them."""
+    """Run experiments, look at them, ask something of them, check and mend them."""
 
 
-for command in (logs, *COMMANDS):
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes a SHELL complete verbs, options, paths and trials: eval "$(holdfast completion bash)"."""
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(holdfast, {}, "holdfast", "_HOLDFAST_COMPLETE").source())
+
+
+for command in (run, watch, best, logs, export, diff, copy, rm, doctor, completion, *COMMANDS):
     holdfast.add_command(command)
 
 
 @holdfast.command("ls")
 @click.argument("directory", default="")
-@_metric
-@_mode
-@_as_json
+@options.metric
+@options.mode
+@options.as_json
 def list_experiments(directory: str, metric: str, mode: str, as_json: bool) -> None:
     """List the experiments under DIRECTORY (by default where experiments go)."""
     found = [_summary(storage, metric, mode) for storage in experiments_under(directory or settings.results_dir())]
@@ -74,17 +87,17 @@ def _line(summary: dict[str, Any]) -> tuple[str, ...]:
 
 
 @holdfast.command("show")
-@click.argument("path")
-@click.argument("trial", required=False)
+@options.path
+@options.trial
 @click.option("--superseded", is_flag=True, help="Also the rows that were redone, cut or left behind by a restart.")
-@_metric
-@_mode
-@_as_json
+@options.metric
+@options.mode
+@options.as_json
 def show(path: str, trial: str | None, superseded: bool, metric: str, mode: str, as_json: bool) -> None:
     """Show the experiment at PATH, or one TRIAL of it (its id, number or name)."""
     if superseded and trial is None:
         raise click.UsageError("--superseded shows the rows of one trial: name the TRIAL.")
-    told = _read(experiment_at(path))
+    told = told_at(experiment_at(path))
     if trial is None:
         whole, lines = _told(told, metric, mode), told.trials()
         if as_json:
@@ -99,19 +112,12 @@ def show(path: str, trial: str | None, superseded: bool, metric: str, mode: str,
         show_trial(story)
 
 
-def _read(storage: LocalStorage) -> Told:
-    try:
-        return Told(storage)
-    except JournalError as error:
-        raise click.ClickException(str(error)) from error
-
-
 @holdfast.command("verify")
-@click.argument("path")
+@options.path
 @click.option(
     "--explain", is_flag=True, help="Also feed the record to fresh plug-ins and compare their answers. Runs the user's code."
 )
-@_as_json
+@options.as_json
 @click.pass_context
 def verify(context: click.Context, path: str, explain: bool, as_json: bool) -> None:
     """Check the experiment at PATH: journal, definitions, checkpoints. Exit code 1 on damage."""
@@ -156,9 +162,9 @@ def _verdict(damaged: bool, unexplained: list[str], explain: bool) -> str:
 
 
 @holdfast.command()
-@click.argument("path")
+@options.path
 @click.option("--takeover", is_flag=True, help="Do not wait for a driver that may still be at work.")
-@_as_json
+@options.as_json
 def repair(path: str, takeover: bool, as_json: bool) -> None:
     """Mend the experiment at PATH: sweep what no record names, compact the journal, write the trials' files anew."""
     from holdfast._assembly import repairing

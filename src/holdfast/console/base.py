@@ -1,4 +1,4 @@
-"""The consoles: silent, plain lines, and a live table. Knows records; refuses to know the driver.
+"""The consoles: silent, plain lines, and a live table on a terminal or in a notebook. Knows records; refuses to know the driver.
 
 What is heard costs next to nothing until something is drawn: the live table is drawn at most four times a second.
 """
@@ -6,8 +6,9 @@ What is heard costs next to nothing until something is drawn: the live table is 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TextIO
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from holdfast._core.events import (
     AttemptEnded,
@@ -16,6 +17,7 @@ from holdfast._core.events import (
     DecisionMade,
     EpochStarted,
     Record,
+    RequestReceived,
     ResultReported,
     TrialSuggested,
     Woke,
@@ -25,11 +27,25 @@ from holdfast.console.lines import line_for
 
 if TYPE_CHECKING:
     from holdfast._core.experiment import ExperimentState
-    from holdfast.console.live import LiveTable
 
 __all__ = ["Console", "make_console"]
 
 _INTERVAL_S = 0.25
+
+AtWork = Callable[["ExperimentState"], bool]
+
+
+class Painted(Protocol):
+    """A picture that is painted again and again, and lines beside it."""
+
+    def draw(self, state: ExperimentState, changed: Iterable[str], idle_s: float) -> None:
+        """Paints; `changed` names the trials that are not as they were, `idle_s` the seconds since the newest record."""
+
+    def above(self, line: str) -> None:
+        """Shows a line beside the picture."""
+
+    def close(self) -> None:
+        """Leaves the last picture."""
 
 
 class Console:
@@ -96,13 +112,21 @@ class PlainConsole(Console):
 
 
 class LiveConsole(Console):
-    """A live table at the bottom of a terminal."""
+    """A live table at the bottom of a terminal, or in a notebook.
 
-    def __init__(self, out: TextIO, verbose: int, table: Callable[[], LiveTable]) -> None:
+    Args:
+        out: Where the closing message goes.
+        verbose: From 3 on the plain lines are shown too.
+        table: Makes the table when it is first drawn.
+        at_work: Whether a driver is in charge, so that time goes on also where no record comes.
+    """
+
+    def __init__(self, out: TextIO, verbose: int, table: Callable[[], Painted], at_work: AtWork) -> None:
         super().__init__(out)
         self._verbose = verbose
         self._make = table
-        self._table: LiveTable | None = None
+        self._at_work = at_work
+        self._table: Painted | None = None
         self._state: ExperimentState | None = None
         self._changed: set[str] = set()
         self._all_changed = True
@@ -113,7 +137,7 @@ class LiveConsole(Console):
         event = record.event
         if isinstance(event, (ResultReported, DecisionMade, AttemptStarted, AttemptEnded, AttemptLost, TrialSuggested)):
             self._changed.add(event.trial_id)
-        if isinstance(event, (EpochStarted, Woke)) or (isinstance(event, DecisionMade) and event.stop_all):
+        if isinstance(event, (EpochStarted, RequestReceived, Woke)) or (isinstance(event, DecisionMade) and event.stop_all):
             self._all_changed = True
         if self._verbose >= 3:
             line = line_for(record, state, self._verbose, "")
@@ -138,20 +162,27 @@ class LiveConsole(Console):
         changed = list(state.trials) if self._all_changed else sorted(self._changed)
         self._all_changed = False
         self._changed.clear()
-        self._opened().draw(state, changed)
+        idle_s = max(0.0, time.time() - state.wall) if self._at_work(state) else 0.0
+        self._opened().draw(state, changed, idle_s)
         self._warn(state)
 
     def _line(self, text: str) -> None:
         self._opened().above(text)
 
-    def _opened(self) -> LiveTable:
+    def _opened(self) -> Painted:
         if self._table is None:
             self._table = self._make()
         return self._table
 
 
 def make_console(
-    verbose: int, *, metric: str | None = None, mode: str | None = None, total: int = -1, out: TextIO | None = None
+    verbose: int,
+    *,
+    metric: str | None = None,
+    mode: str | None = None,
+    total: int = -1,
+    out: TextIO | None = None,
+    at_work: AtWork = lambda state: not state.ended,
 ) -> Console:
     """The console for this stdout.
 
@@ -161,16 +192,32 @@ def make_console(
         mode: "max" or "min".
         total: How many trials there will be; -1 where nobody knows.
         out: Where to write; stdout by default.
+        at_work: Whether a driver is in charge; by default until one has ended in good order.
     """
     stream = sys.stdout if out is None else out
     if verbose <= 0:
         return Console(stream)
-    if not stream.isatty():
+    notebook = out is None and in_notebook()
+    if not notebook and not stream.isatty():
         return PlainConsole(stream, verbose, metric or "")
 
-    def table() -> LiveTable:
+    def table() -> Painted:
+        from holdfast.console.picture import Subject
+
+        subject = Subject(metric or "", mode or "", total)
+        if notebook:
+            from holdfast.console.notebook import NotebookTable
+
+            return NotebookTable(subject)
         from holdfast.console.live import LiveTable
 
-        return LiveTable(stream, metric or "", mode or "", total)
+        return LiveTable(stream, subject)
 
-    return LiveConsole(stream, verbose, table)
+    return LiveConsole(stream, verbose, table, at_work)
+
+
+def in_notebook() -> bool:
+    """Whether this process is a notebook's kernel, whose cells have outputs. Imports nothing."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import subprocess
 import sys
 
+import pytest
+from rich.console import Console
+
 from holdfast._core.experiment import ExperimentState
 from holdfast.console import make_console
+from holdfast.console.picture import Picture, Subject
 from stories import Story
 
 
@@ -59,13 +64,95 @@ def test_plain_lines_tell_more_with_each_level():
 
 
 def test_a_terminal_gets_a_table_with_counts_and_the_best():
-    text = shown(1, Screen())
-    assert "2 of 2 trials: 1 TERMINATED, 1 ERROR" in text
-    assert "best: loss=0.25 by abcde_00000 (lr=0.5)" in text
-    assert "failed: abcde_00001: no luck" in text
+    text = plain(shown(1, Screen()))
+    assert "2 of 2 trials done" in text
+    assert "trials: 1 TERMINATED, 1 ERROR" in text
+    assert "best: loss=0.25 (min) by abcde_00000  lr=0.5" in text
+    assert "failed   abcde_00001  1        code: no luck" in text
     assert text.endswith("restore with X\n")
     assert "row 1:" not in text
     assert "row 1: loss=0.25 x=1" in shown(3, Screen())
+
+
+def plain(text: str) -> str:
+    """Without what moves cursors and colours."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+def drawn(story: Story, width: int = 80, height: int = 30, idle_s: float = 0.0) -> list[str]:
+    """The picture of a story, line by line."""
+    picture = Picture(Subject("loss", "min", 4))
+    picture.look_at(story.state.trials.values())
+    console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
+    console.print(picture.drawn(story.state, idle_s, width, height))
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def busy() -> Story:
+    """One trial done, one running after a failure, one that waits to be retried, one failed for good."""
+    story = Story(max_failures=1, num_samples=4)
+    done, again, waits, failed = (
+        story.suggest({"lr": 0.1 * n, "optimizer": "a long name of an optimizer" * 3}) for n in range(4)
+    )
+    story.start(done)
+    story.report(done, {"loss": 0.5})
+    story.complete(done)
+    for name in (again, waits, failed, failed):
+        story.start(name)
+        story.fail(name, ValueError("a message\nof two lines, and a long one: " + "x" * 100), kind="oom")
+    story.start(again)
+    story.report(again, {"loss": 0.75})
+    return story
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_picture_fits_and_tells_who_runs_who_failed_and_why(width):
+    lines = drawn(busy(), width)
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert "exp  running  0:10 used, about 0:10 left" in text
+    assert "2 of 4 trials done" in text
+    assert "trials: 1 PENDING, 1 RUNNING, 1 TERMINATED, 1 ERROR; 2 retried" in text
+    assert [line.split("  ")[0] for line in lines if "oom" in line] == ["failed", "to be retried", "retried"]
+    [running] = [line for line in lines if line.startswith("abcde_00001")]
+    assert running.split()[:2] == ["abcde_00001", "1"]
+    assert ("attempt" in lines[5]) == (width == 160)
+
+
+def test_a_low_screen_shows_fewer_trials():
+    story = Story(num_samples=40)
+    for _ in range(30):
+        story.start(story.suggest())
+    assert sum(line.startswith("abcde_") for line in drawn(story, height=20)) == 9
+    assert "... and 21 more running" in drawn(story, height=20)
+
+
+def test_time_left_is_bounded_by_the_time_that_the_job_was_given():
+    story = Story(num_samples=4, time_budget_s=20.0)
+    assert drawn(story, idle_s=5.0)[0] == "exp  running  0:05 used, about 0:14 left"
+    finished = told()
+    assert "left" not in drawn(finished)[0]
+    assert "finished" in drawn(finished)[0]
+
+
+def test_best_is_the_best_newest_value_as_everywhere():
+    """What a trial once had and has no more does not count, whenever it was drawn."""
+    story, picture = Story(metric="loss", mode="min"), Picture(Subject("loss", "min", -1))
+    first, second = story.suggest({"lr": 1}), story.suggest({"lr": 2})
+    for name in (first, second):
+        story.start(name)
+    for name, loss, best in (
+        (first, 0.1, first),
+        (second, 0.5, first),
+        (first, 0.9, second),
+        (second, math.inf, first),
+        (first, 0.2, first),
+    ):
+        story.report(name, {"loss": loss})
+        picture.look_at([story.state.trial(name)])
+        console = Console(file=io.StringIO(), width=80, color_system=None)
+        console.print(picture.drawn(story.state, 0.0, 80, 30))
+        assert f"by {best}" in console.file.getvalue(), (name, loss)
 
 
 def test_the_table_is_drawn_at_most_four_times_a_second():
