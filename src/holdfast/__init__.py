@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from holdfast.callback import Callback
     from holdfast.checkpoint import Checkpoint
     from holdfast.config import CheckpointConfig, FailureConfig, ResumeConfig, RunConfig, TuneConfig
+    from holdfast.console import CLIReporter, JupyterNotebookReporter, ProgressReporter
     from holdfast.errors import ExperimentInterrupted, TuneError
     from holdfast.experiment import Experiment
     from holdfast.objects import ObjectRef, get, put, with_parameters
@@ -63,6 +64,7 @@ _ROOMS = {
     "callback": ("Callback",),
     "checkpoint": ("Checkpoint",),
     "config": ("CheckpointConfig", "FailureConfig", "ResumeConfig", "RunConfig", "TuneConfig"),
+    "console": ("CLIReporter", "JupyterNotebookReporter", "ProgressReporter"),
     "errors": ("ExperimentInterrupted", "TuneError"),
     "experiment": ("Experiment",),
     "objects": ("ObjectRef", "get", "put", "with_parameters"),
@@ -96,6 +98,7 @@ _ROOMS = {
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "CLIReporter",
     "Callback",
     "Checkpoint",
     "CheckpointConfig",
@@ -103,8 +106,10 @@ __all__ = [
     "ExperimentAnalysis",
     "ExperimentInterrupted",
     "FailureConfig",
+    "JupyterNotebookReporter",
     "ObjectRef",
     "PlacementGroupFactory",
+    "ProgressReporter",
     "Result",
     "ResultGrid",
     "ResumeConfig",

@@ -17,13 +17,15 @@ from holdfast._core.trial import ERROR, TERMINATED, TrialState
 from holdfast._projection.best import best_trial, check_mode, number
 from holdfast._projection.failures import revived
 from holdfast._projection.files import read_trial
+from holdfast._projection.frames import frame, has_pandas
 from holdfast._projection.history import History, load_history, load_state, shown
 from holdfast._projection.rows import own_metrics
 from holdfast.checkpoint import Checkpoint
 from holdfast.errors import ConfigError, NotFitted
+from holdfast.plots import Plotted, PlottedAttempt, PlottedTrial
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
-from holdfast.values import Reference, decode, flatten
+from holdfast.values import Reference, decode, flatten, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,11 +147,11 @@ class Result:
         return "Result(\n  " + ",\n  ".join(parts) + "\n)"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        frame = None if callable(self._dataframe) and not _has_pandas() else self.metrics_dataframe
+        frame = None if callable(self._dataframe) and not has_pandas() else self.metrics_dataframe
         return Result, (self.metrics, self.checkpoint, self.error, self.path, frame, self.best_checkpoints)
 
 
-class ResultGrid:
+class ResultGrid(Plotted):
     """The results of all trials of an experiment, in the order in which the trials were created; each status included.
 
     Args:
@@ -218,12 +220,7 @@ class ResultGrid:
         """
         if len(self._trials) == 1:
             return self[0]
-        metric = metric or self._metric
-        mode = mode or self._mode
-        if not metric:
-            raise ConfigError("No metric is given: pass metric=..., or set it in TuneConfig(metric=...).")
-        if not mode:
-            raise ConfigError("No mode is given: pass mode='max' or mode='min', or set it in TuneConfig(mode=...).")
+        metric, mode = self._objective(metric, mode)
         source = self._source
         found = best_trial(self._trials, metric, mode, scope, last=source.last, rows=source.rows, finite=filter_nan_and_inf)
         if found is None:
@@ -231,7 +228,9 @@ class ResultGrid:
             raise NotFitted(f"No best trial found for the metric {metric!r}: no trial reported a number under that name.{tail}")
         return self[found[0].index]
 
-    def get_dataframe(self, filter_metric: str | None = None, filter_mode: str | None = None) -> pd.DataFrame:
+    def get_dataframe(
+        self, filter_metric: str | None = None, filter_mode: str | None = None, *, library: str = "pandas"
+    ) -> pd.DataFrame:
         """One row per trial that reported: its newest, or with `filter_metric` its best, flattened.
 
         Columns `config/...` hold the configuration and `logdir` the trial's directory.
@@ -239,11 +238,11 @@ class ResultGrid:
         Args:
             filter_metric: The metric by which a trial's best row is taken.
             filter_mode: "max" or "min"; by default the job's.
+            library: "pandas", or "polars" for a `polars.DataFrame`.
 
         Raises:
-            ConfigError: pandas is not installed, no such mode, or a mode without a metric.
+            ConfigError: The library is not installed, no such mode, or a mode without a metric.
         """
-        pandas = _pandas()
         if filter_mode is not None:
             check_mode(filter_mode)
             if not filter_metric:
@@ -260,7 +259,19 @@ class ResultGrid:
                 row = _best_row(self._source.configured(trial), filter_metric, mode, row)
             row.setdefault("config", self._source.config(trial))
             lines.append({**flatten(row), "logdir": os.path.join(self._source.root, trial.dirname)})
-        return pandas.DataFrame(lines)
+        made: pd.DataFrame = frame(lines, library)
+        return made
+
+    def _objective(self, metric: str | None, mode: str | None) -> tuple[str, str]:
+        metric, mode = metric or self._metric, mode or self._mode
+        if not metric:
+            raise ConfigError("No metric is given: pass metric=..., or set it in TuneConfig(metric=...).")
+        if not mode:
+            raise ConfigError("No mode is given: pass mode='max' or mode='min', or set it in TuneConfig(mode=...).")
+        return metric, mode
+
+    def _to_plot(self) -> list[PlottedTrial]:
+        return [self._source.plotted(trial) for trial in self._trials]
 
     def __len__(self) -> int:
         return len(self._trials)
@@ -331,6 +342,20 @@ class _Source:
             self._history = load_history(self._storage)[1]
         return self._history.full_rows(trial, self._experiment_id, self._load)
 
+    def plotted(self, trial: TrialState) -> PlottedTrial:
+        """The trial as plots see it: objects in its configuration by the names of their types."""
+        rows = list(self.rows(trial))
+        assert self._history is not None
+        told = self._history.trial(trial.trial_id)
+        heard = {row.attempt: row.timestamp for row in [*(old.row for old in told.superseded), *told.rows]}
+        attempts = []
+        for it in told.attempts.values():
+            # When one was lost nobody saw its end: it was alive when it reported last.
+            ended = heard.get(it.number, it.began) if it.outcome == "lost" else it.ended
+            why = (it.failure.kind, it.failure.message) if it.failure else ("", "")
+            attempts.append(PlottedAttempt(it.number, it.began, ended, it.outcome, *why))
+        return PlottedTrial(trial.trial_id, flatten(plain(decode(trial.config))), rows, attempts)
+
     def configured(self, trial: TrialState) -> list[dict[str, Any]]:
         """All rows, each with the configuration that it ran with: a scheduler may have changed it since."""
         rows = list(self.rows(trial))
@@ -348,23 +373,7 @@ def _best_row(rows: list[dict[str, Any]], metric: str, mode: str, otherwise: dic
 
 
 def _frame(rows: list[dict[str, Any]]) -> Any:
-    return _pandas().DataFrame([flatten(row) for row in rows])
-
-
-def _has_pandas() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("pandas") is not None
-
-
-def _pandas() -> Any:
-    try:
-        import pandas
-    except ImportError:
-        raise ConfigError(
-            "Dataframes need pandas, which is not installed: pip install 'holdfast[pandas]'. Result.metrics needs nothing."
-        ) from None
-    return pandas
+    return frame([flatten(row) for row in rows])
 
 
 def _pyarrow_filesystem(what: str, instead: str) -> Any:

@@ -14,11 +14,16 @@ HEAVY = {
     "cloudpickle",
     "concurrent.futures",
     "http",
+    "IPython",
     "json",
     "logging",
+    "matplotlib",
     "multiprocessing",
     "numpy",
+    "optuna",
     "pandas",
+    "plotly",
+    "polars",
     "pyarrow",
     "ray",
     "rich",
@@ -54,6 +59,13 @@ def test_importing_loads_nothing_heavy(statement):
     loaded = loaded_by(statement)
     assert "holdfast" in loaded
     assert HEAVY & loaded == set()
+
+
+def test_results_and_screens_load_nothing_heavy():
+    """Plots, dataframes, live tables and reporters load what they need when they are asked."""
+    assert loaded_by("import holdfast.console, holdfast.plots, holdfast.result") & (HEAVY - {"json", "logging"}) == set()
+    assert "holdfast.console" not in loaded_by(PUBLIC)
+    assert "holdfast.plots" not in loaded_by("import holdfast")
 
 
 def test_the_worker_loads_nothing_of_the_driver():

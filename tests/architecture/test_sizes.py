@@ -20,6 +20,8 @@ EXCEPTIONS: dict[str, int] = {
     "config/failure.py FailureConfig.__init__ parameters": 9,
     "config/run.py RunConfig.__init__ parameters": 16,
     "config/tune.py TuneConfig.__init__ parameters": 12,
+    "console/reporter.py JupyterNotebookReporter.__init__ parameters": 13,
+    "console/reporter.py TableReporter.__init__ parameters": 12,
     "experiment.py Experiment.__init__ parameters": 18,
     "run.py run function lines": 85,
     "run.py run parameters": 36,

@@ -58,7 +58,7 @@ from holdfast.errors import ConfigError, Deprecated, TuneError
         (lambda: RunConfig(verbose=7), "0, 1, 2 or 3"),
         (lambda: RunConfig(sync_config=object()), "not supported yet"),
         (lambda: RunConfig(storage_filesystem=object()), "not supported yet"),
-        (lambda: RunConfig(progress_reporter=object()), "not supported yet"),
+        (lambda: RunConfig(progress_reporter=object()), "subclass of holdfast.ProgressReporter"),
         (lambda: ResumeConfig(errored="again"), "ResumeConfig"),
     ],
 )

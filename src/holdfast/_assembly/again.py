@@ -43,6 +43,7 @@ def given_again(stored: JobSpec, tune: TuneConfig, run: RunConfig, more: More) -
     stored.run_config.verbose = run.verbose
     stored.run_config.exit_on_preemption = run.exit_on_preemption
     stored.run_config.callbacks = run.callbacks or kept
+    stored.run_config.progress_reporter = run.progress_reporter or stored.run_config.progress_reporter
     return stored
 
 

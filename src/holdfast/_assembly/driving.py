@@ -278,8 +278,9 @@ def _assembled(journal: Journal, epoch: _Epoch) -> Driver:
     with _collector_at_rest():
         replay(read(storage, position), controller, advice, callbacks, files.replayed if files else None)
     check_recorded(controller.state, choices.resume, has)
-    more = choices.extension
-    screen = screen_of(spec, controller.state, more.event.num_samples if more else controller.state.policy.num_samples)
+    total = choices.extension.event.num_samples if choices.extension else controller.state.policy.num_samples
+    roll = Roll(created, controller.state, storage.root, definitions.load, references_in(spec.param_space))
+    screen = screen_of(spec, controller.state, total, roll, advice.plugins.scheduler)
     waiting = WaitingFollower(controller) if spec.run_config.verbose else None
     followers: list[Follower] = [follower for follower in (files, screen, waiting) if follower is not None]
     taken = snapshots.Snapshots(choices.snapshot_due, position)

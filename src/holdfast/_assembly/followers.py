@@ -7,19 +7,24 @@ from typing import Any
 
 from holdfast import settings
 from holdfast._assembly.submission import JobSpec
+from holdfast._core.admission import request_of, together
 from holdfast._core.events import EpochStarted, ExperimentCreated, JobExtended, Record
 from holdfast._core.experiment import ExperimentState
+from holdfast._core.trial import PAUSING, RUNNING, STOPPING
 from holdfast._journal import Journal, read
 from holdfast._projection.history import History, load_history
-from holdfast.console import Console, make_console
+from holdfast._runtime.loop import Follower
+from holdfast._runtime.roll import Roll
+from holdfast.console import Console, ProgressReporter, make_console
 from holdfast.logger.csv import CSVLoggerCallback
 from holdfast.logger.files import TrialFiles
 from holdfast.logger.json import JsonLoggerCallback
 from holdfast.logger.policy import PolicyFiles
+from holdfast.schedulers.base import TrialScheduler
 from holdfast.storage.base import Storage
 from holdfast.storage.local import LocalStorage
 
-__all__ = ["FilesFollower", "ScreenFollower", "files_of", "screen_of"]
+__all__ = ["FilesFollower", "ReporterFollower", "ScreenFollower", "files_of", "screen_of"]
 
 
 class FilesFollower:
@@ -121,6 +126,64 @@ class ScreenFollower:
         self._console.close()
 
 
+class ReporterFollower:
+    """Lets a user's own reporter show progress. What it raises ends the driver, as what a callback raises does.
+
+    Args:
+        reporter: The user's own.
+        roll: All trials as the reporter sees them.
+        state: The fold that everybody shares.
+        about: What the scheduler says of itself.
+        subject: Metric, mode and number of trials; None and -1 where there is none.
+    """
+
+    def __init__(
+        self,
+        reporter: ProgressReporter,
+        roll: Roll,
+        state: ExperimentState,
+        about: Callable[[], str],
+        subject: tuple[str | None, str | None, int],
+    ) -> None:
+        self._reporter = reporter
+        self._roll = roll
+        self._state = state
+        self._about = about
+        self._subject = subject
+        self._begun = self._closed = False
+
+    def hear(self, record: Record) -> None:
+        if not self._begun:
+            self._begun = True
+            metric, mode, total = self._subject
+            total_samples = total if total >= 0 else None
+            self._reporter.setup(record.wall - record.time, total_samples, metric, mode)
+
+    def tick(self, now: float) -> bool:
+        self._report(done=False)
+        return False
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._report(done=True)
+
+    def _report(self, *, done: bool) -> None:
+        if self._begun and self._reporter.should_report(self._roll, done=done):
+            self._reporter.report(self._roll, done, self._about(), self._resources())
+
+    def _resources(self) -> str:
+        """What running trials were given, of all there is."""
+        state = self._state
+        if state.epoch is None:
+            return ""
+        running = [trial for trial in state.trials.values() if trial.state in (RUNNING, STOPPING, PAUSING)]
+        taken = together(request_of(trial, state.policy) for trial in running)
+        return "resources in use: " + ", ".join(
+            f"{taken.get(kind, 0):g}/{has:g} {kind}" for kind, has in state.epoch.resources.items()
+        )
+
+
 def files_of(
     journal: Journal,
     created: ExperimentCreated,
@@ -152,9 +215,19 @@ def files_of(
     return FilesFollower(files, storage, state, History() if from_start else None, policy)
 
 
-def screen_of(spec: JobSpec, state: ExperimentState, total: int) -> ScreenFollower | None:
-    """The follower that shows progress; None where nothing is to be shown."""
-    tune = spec.tune_config
-    if spec.run_config.verbose == 0:
+def screen_of(spec: JobSpec, state: ExperimentState, total: int, roll: Roll, scheduler: TrialScheduler) -> Follower | None:
+    """The follower that shows progress; None where nothing is to be shown.
+
+    Args:
+        spec: The job.
+        state: The fold that everybody shares.
+        total: How many trials there will be; -1 where nobody knows.
+        roll: All trials, for a reporter of the user's own.
+        scheduler: What it says of itself, such a reporter is told.
+    """
+    tune, run = spec.tune_config, spec.run_config
+    if run.verbose == 0:
         return None
-    return ScreenFollower(make_console(spec.run_config.verbose, metric=tune.metric, mode=tune.mode, total=total), state)
+    if run.progress_reporter is not None:
+        return ReporterFollower(run.progress_reporter, roll, state, scheduler.debug_string, (tune.metric, tune.mode, total))
+    return ScreenFollower(make_console(run.verbose, metric=tune.metric, mode=tune.mode, total=total), state)

@@ -12,7 +12,7 @@ from typing import Any
 from holdfast._core.trial import TrialState
 from holdfast.errors import ConfigError
 
-__all__ = ["MODES", "SCOPES", "best_trial", "check_mode", "check_scope", "number"]
+__all__ = ["MODES", "SCOPES", "best_trial", "check_mode", "check_scope", "number", "summary"]
 
 MODES = ("max", "min")
 SCOPES = ("last", "all", "avg", "last-5-avg", "last-10-avg")
@@ -73,7 +73,7 @@ def best_trial(
         if trial.last is None:
             continue
         values = _values(last(trial), metric) if scope == "last" else []
-        value = _summary(values or _values(rows(trial), metric), mode, scope, finite)
+        value = summary(values or _values(rows(trial), metric), mode, scope, finite)
         if value is None or (finite and not isfinite(value)):
             continue
         if best is None or (value > best[1] if mode == "max" else value < best[1]):
@@ -85,7 +85,8 @@ def _values(rows: Iterable[Mapping[str, Any]], metric: str) -> list[float]:
     return [value for row in rows if (value := number(row, metric)) is not None]
 
 
-def _summary(values: Sequence[float], mode: str, scope: str, finite: bool) -> float | None:
+def summary(values: Sequence[float], mode: str, scope: str, finite: bool) -> float | None:
+    """What stands for a trial with these values, oldest first; None where nothing does. See `best_trial`."""
     if scope == "all":
         values = [value for value in values if isfinite(value)] if finite else values
         return (max if mode == "max" else min)(values, default=None)

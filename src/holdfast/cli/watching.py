@@ -5,7 +5,6 @@ Follows the journal, with the same screens as the driver's own; writes, locks an
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -55,10 +54,10 @@ class Watch:
         self._look()
 
     def show(self, *, once: bool = False) -> None:
-        """Shows what is on record, and (unless `once`) goes on until a driver has ended in good order."""
+        """Shows what is on record, and (unless `once`) goes on until a driver has ended in good order, or nobody reads."""
         while True:
             self._tell()
-            if once or self._told.state.ended:
+            if once or self._told.state.ended or self._console.unheard:
                 break
             self._pause()
             self._look()
@@ -135,5 +134,3 @@ def watch(context: click.Context, path: str, once: bool, verbose: int, metric: s
     except KeyboardInterrupt:
         showing.close()
         context.exit(130)
-    except BrokenPipeError:  # `holdfast watch PATH | head`: whoever read has seen enough
-        sys.stderr.close()

@@ -13,6 +13,7 @@ from holdfast.errors import ConfigError, Deprecated
 
 if TYPE_CHECKING:
     from holdfast.callback import Callback
+    from holdfast.console import ProgressReporter
     from holdfast.engines.base import Engine
     from holdfast.stopper.base import Stopper
 
@@ -29,11 +30,11 @@ class RunConfig(Shown):
         failure_config: What a failed attempt costs.
         checkpoint_config: Which checkpoints are kept.
         sync_config: Not supported yet.
-        verbose: 0 prints nothing, 1 the progress, 2 also each trial's end, 3 also each row.
+        verbose: 0 prints nothing, 1 the progress, 2 and 3 more of it: docs/cli.md has the table.
         stop: When trials stop: a dictionary of bounds (`{"training_iteration": 10}`), a function of (trial_id,
             result), a `Stopper` or a list of them.
         callbacks: User code that hears what happens.
-        progress_reporter: Not supported yet.
+        progress_reporter: A `ProgressReporter` that takes the place of the usual screen; with `verbose=0` it is not asked.
         log_to_file: Where trials' output goes, below the trial's directory: True for `stdout` and `stderr`, a name,
             or a pair of names. False keeps it in the experiment's `logs/`.
         local_dir: Deprecated; use `storage_path`.
@@ -58,7 +59,7 @@ class RunConfig(Shown):
     verbose: int
     stop: Any
     callbacks: list[Callback]
-    progress_reporter: None
+    progress_reporter: ProgressReporter | None
     log_to_file: bool | str | tuple[str, str]
     local_dir: None
     engine: str | Engine | None
@@ -91,11 +92,11 @@ class RunConfig(Shown):
         for what, given in (
             ("storage_filesystem", storage_filesystem),
             ("sync_config", sync_config),
-            ("progress_reporter", progress_reporter),
         ):
             if given is not None:
                 raise ConfigError(f"RunConfig({what}=...) is not supported yet: leave it out. Experiments live on local paths.")
         _check_choices(durability, if_exists, name)
+        _check_reporter(progress_reporter)
         _check_log_files(log_to_file)
         if verbose is not None and verbose not in (0, 1, 2, 3):
             raise ConfigError(f"RunConfig(verbose={verbose!r}): 0, 1, 2 or 3.")
@@ -124,6 +125,15 @@ def _check_choices(durability: object, asked: object, name: str | None) -> None:
         raise ConfigError(f"RunConfig(if_exists={asked!r}): 'error', 'resume' or 'new'.")
     if asked == "resume" and not name:
         raise ConfigError("RunConfig(if_exists='resume') needs name=: without one each run gets a name of its own.")
+
+
+def _check_reporter(given: object) -> None:
+    if given is None:
+        return
+    from holdfast.console import ProgressReporter
+
+    if not isinstance(given, ProgressReporter):
+        raise ConfigError(f"RunConfig(progress_reporter={given!r}): an instance of a subclass of holdfast.ProgressReporter.")
 
 
 def _check_log_files(asked: object) -> None:

@@ -7,11 +7,13 @@
     2         the same                                   also: trials and attempts that start, checkpoints given up
     3         the same, and the plain lines above it     also: every row
 
-Screens hear records and read a fold of the journal; they decide nothing and cannot touch the driver.
+Screens hear records and read a fold of the journal; they decide nothing and cannot touch the driver. A notebook is a terminal
+whose table is repainted in a cell's output. A `ProgressReporter` of the user's takes the console's place.
 """
 
 from __future__ import annotations
 
 from holdfast.console.base import Console, make_console
+from holdfast.console.reporter import CLIReporter, JupyterNotebookReporter, ProgressReporter
 
-__all__ = ["Console", "make_console"]
+__all__ = ["CLIReporter", "Console", "JupyterNotebookReporter", "ProgressReporter", "make_console"]

@@ -66,6 +66,11 @@ class Console:
         if message:
             self._write(message)
 
+    @property
+    def unheard(self) -> bool:
+        """Whether the reader of a pipe has gone: a driver goes on all the same, who only shows may end."""
+        return self._out is None
+
     def _warn(self, state: ExperimentState | None) -> None:
         """Says once that the checkpoints which are needed take more than they may."""
         if self._warned or state is None or not (why := excess(state)):

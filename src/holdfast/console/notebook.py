@@ -7,10 +7,9 @@ import secrets
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from holdfast.console.picture import Picture, Subject
-
 if TYPE_CHECKING:
     from holdfast._core.experiment import ExperimentState
+    from holdfast.console.picture import Subject
 
 __all__ = ["NotebookTable", "Output"]
 
@@ -45,6 +44,8 @@ class NotebookTable:
     """As `LiveTable`, in a cell's output."""
 
     def __init__(self, subject: Subject) -> None:
+        from holdfast.console.picture import Picture
+
         self._picture = Picture(subject)
         self._output = Output()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -183,6 +185,17 @@ def test_watch_on_a_terminal_draws_the_drivers_own_table(experiment, monkeypatch
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     Watch(LocalStorage(experiment)).show()
     assert "3 of 3 trials done" in capsys.readouterr().out
+
+
+def test_watch_ends_when_nobody_reads_any_more(tmp_path, monkeypatch):
+    story = Story()
+    story.start(story.suggest())
+    on_disk(story, tmp_path)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with contextlib.suppress(BrokenPipeError), open(writer, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        Watch(LocalStorage(tmp_path), pause=lambda: pytest.fail("it waits")).show()
 
 
 def test_logs_as_json_have_a_line_each(tmp_path):
