@@ -85,6 +85,26 @@ def test_what_a_reporter_raises_leaves_fit_and_a_restore_goes_on(tmp_path: Path,
     assert [len(result.metrics_dataframe) for result in again] == [3, 3]
 
 
+class Leaving(tune.Callback):
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, LookupError])
+def test_every_abnormal_end_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], error: type[BaseException]
+) -> None:
+    train = made()
+    with pytest.raises(error):
+        tune.Tuner(train, **config(tmp_path, None, callbacks=[Leaving(error)])).fit()
+    told = capsys.readouterr().err
+    assert f"{error.__name__} ended the experiment" in told
+    assert f"Tuner.restore('{tmp_path}/exp', trainable=train).fit()" in told
+
+
 CELL = """
 import holdfast as tune
 

@@ -116,7 +116,7 @@ class Handle:
             outcome = drive(self.storage, created, spec, choices)
         except ExperimentBusy:
             raise  # nothing ended: another driver is at work
-        except Exception as error:
+        except BaseException as error:  # also Ctrl+C where it is left to Python, and sys.exit() in a callback
             self._tell(spec, f"{type(error).__name__} ended the experiment")
             raise
         self._resume, self._more = Resume(), None  # asked for once; another fit() of this Tuner goes on plainly

@@ -192,7 +192,7 @@ def make_console(
     """The console for this stdout.
 
     Args:
-        verbose: 0 to 3, see the package's table.
+        verbose: 0 to 3, see the table in docs/cli.md.
         metric: Whose best value is shown.
         mode: "max" or "min".
         total: How many trials there will be; -1 where nobody knows.

@@ -28,7 +28,7 @@ from holdfast.values import decode, flatten, plain
 if TYPE_CHECKING:
     from holdfast._core.experiment import ExperimentState
 
-__all__ = ["line_for", "short"]
+__all__ = ["line_for", "one_line", "short"]
 
 
 def line_for(record: Record, state: ExperimentState, verbose: int, metric: str) -> str:
@@ -49,12 +49,17 @@ def line_for(record: Record, state: ExperimentState, verbose: int, metric: str) 
         text = f"trial {event.trial_id} row {event.number}: {short(decode(event.metrics))}"
     elif verbose >= 2:
         text = _detail(event, state)
-    return f"[{record.time:9.1f}s] {text}" if text else ""
+    return f"[{record.time:9.1f}s] {one_line(text)}" if text else ""
+
+
+def one_line(text: str) -> str:
+    """The text on one line, with control characters made visible: what trials say never moves a cursor."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in " ".join(text.split()))
 
 
 def short(values: dict[str, Any]) -> str:
     """A dictionary on one line: `a=1 b/c=0.25`."""
-    return " ".join(f"{key}={_cell(value)}" for key, value in flatten(plain(values)).items())
+    return one_line(" ".join(f"{key}={_cell(value)}" for key, value in flatten(plain(values)).items()))
 
 
 def _cell(value: object) -> str:

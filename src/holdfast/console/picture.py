@@ -16,7 +16,7 @@ from rich.text import Text
 from holdfast._core.trial import ERROR, FINAL, RUNNING, STATES, TrialState
 from holdfast._projection.best import number
 from holdfast._projection.table import status
-from holdfast.console.lines import short
+from holdfast.console.lines import one_line, short
 from holdfast.values import decode
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Picture:
             assert trial.failure is not None
             again = "retried" if status(trial) == RUNNING else "to be retried"
             what = ("failed", "red") if trial.state == ERROR else (again, "yellow")
-            cause = f"{trial.failure.kind}: {' '.join(trial.failure.message.split())}"
+            cause = f"{trial.failure.kind}: {one_line(trial.failure.message)}"
             table.add_row(Text(*what), Text(trial.trial_id), Text(str(trial.attempt)), _cut(cause))
         if len(shown) > _MOST_TROUBLES:
             table.add_row("", Text(f"and {len(shown) - _MOST_TROUBLES} more", _FADED), "", "")

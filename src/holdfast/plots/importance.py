@@ -56,7 +56,24 @@ def importances(
             "Importance needs two trials or more with different values, and a parameter that all of them have and that is not "
             f"the same in all; of {len(configs)} trials with a value, {sorted(ranges) or 'none'} is."
         )
-    study = optuna.create_study(direction="maximize" if mode == "max" else "minimize", storage=None)
+    was_told = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # that a study is created is no news to who asks for a plot
+    try:
+        shares = _judged(optuna, (columns, ranges), values, mode, (name, needs_sklearn))
+    finally:
+        optuna.logging.set_verbosity(was_told)
+    return {key: float(share) for key, share in shares.items()}
+
+
+def _judged(
+    optuna: Any,
+    table: tuple[dict[str, list[Any]], dict[str, Any]],
+    values: Sequence[float],
+    mode: str,
+    evaluator: tuple[str, bool],
+) -> dict[str, Any]:
+    (columns, ranges), (name, is_seeded) = table, evaluator
+    study = optuna.create_study(direction="maximize" if mode == "max" else "minimize")
     for number, value in enumerate(values):
         params = {key: columns[key][number] for key in ranges}
         study.add_trial(optuna.trial.create_trial(params=params, distributions=ranges, value=value))
@@ -65,8 +82,9 @@ def importances(
         warnings.simplefilter(
             "ignore", optuna.exceptions.ExperimentalWarning
         )  # what is experimental there is asked for by name here
-        judge = made(seed=_SEED) if needs_sklearn else made()
-        shares: dict[str, float] = optuna.importance.get_param_importances(study, evaluator=judge, params=list(ranges))
+        judge = made(seed=_SEED) if is_seeded else made()
+        # In the order of names: Optuna 5.0's "mdi" sorts the ranges and not the names that it gives the results.
+        shares: dict[str, Any] = optuna.importance.get_param_importances(study, evaluator=judge, params=sorted(ranges))
     return shares
 
 

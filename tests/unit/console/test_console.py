@@ -63,6 +63,24 @@ def test_plain_lines_tell_more_with_each_level():
     assert one[-1] == "restore with X"
 
 
+def test_what_a_trial_says_stays_on_one_line_and_moves_no_cursor():
+    story = Story(max_failures=0)
+    name = story.suggest({"kind": "two\nlines"})
+    story.start(name)
+    story.fail(name, ValueError("first\n\tsecond \x1b[2Jthird"))
+    for out in (io.StringIO(), Screen()):
+        console, state = make_console(2, out=out), ExperimentState()
+        for record in story.records:
+            state.fold(record)
+            console.hear(record, state)
+        console.tick(1.0)
+        console.close()
+        assert "first second \\x1b[2Jthird" in plain(out.getvalue())
+        assert "\x1b[2J" not in out.getvalue()
+    lines = [line for line in drawn(story) if "code:" in line]
+    assert len(lines) == 1
+
+
 def test_a_terminal_gets_a_table_with_counts_and_the_best():
     text = plain(shown(1, Screen()))
     assert "2 of 2 trials done" in text
