@@ -111,7 +111,7 @@ while not heard:
     signal.pause()
 import time
 time.sleep(0.1)  # a second one would come now
-print(len(heard), flush=True)
+print(len(heard), os.getpgrp() == os.getpid(), flush=True)
 sys.exit(75)
 """
 
@@ -122,7 +122,7 @@ def test_a_signal_is_passed_on_once_and_ends_the_restarts(script, whole_group):
         until_started(process)
         (os.killpg if whole_group else os.kill)(process.pid, signal.SIGUSR1)
         out, told = process.communicate(timeout=60)
-    assert out == "1\n"
+    assert out == "1 True\n"
     assert process.returncode == 75
     assert "as told; it is not started again" in told
 
