@@ -19,7 +19,7 @@ from holdfast.errors import JournalError, StorageError
 __all__ = ["COMMANDS"]
 
 
-@click.command("stop")
+@click.command("stop", short_help="End an experiment or a trial early.")
 @options.path
 @options.trial
 def stop(path: str, trial: str | None) -> None:
@@ -27,7 +27,7 @@ def stop(path: str, trial: str | None) -> None:
     _ask(path, "stop", trial, "ends with its next row", "ends: running trials with their next row, others at once")
 
 
-@click.command("pause")
+@click.command("pause", short_help="Pause an experiment or a trial.")
 @options.path
 @options.trial
 def pause(path: str, trial: str | None) -> None:
@@ -35,7 +35,7 @@ def pause(path: str, trial: str | None) -> None:
     _ask(path, "pause", trial, "is paused with its next row", "is paused: trials leave their places with their next rows")
 
 
-@click.command("resume")
+@click.command("resume", short_help="Let what was paused go on.")
 @options.path
 @options.trial
 def resume(path: str, trial: str | None) -> None:

@@ -16,7 +16,7 @@ from holdfast.cli.text import echo, echo_json, pairs
 __all__ = ["best"]
 
 
-@click.command("best")
+@click.command("best", short_help="Show the best trial.")
 @options.path
 @options.metric
 @options.mode

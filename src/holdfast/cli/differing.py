@@ -26,7 +26,7 @@ _MOST_LINES = 40
 Difference = dict[str, tuple[Any, Any]]
 
 
-@click.command("diff")
+@click.command("diff", short_help="Compare two experiments or two trials.")
 @click.argument("a")
 @click.argument("b")
 @options.as_json

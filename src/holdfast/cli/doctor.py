@@ -47,7 +47,7 @@ class Finding(NamedTuple):
     told: str
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Check this machine and a directory on it.")
 @click.argument("directory", default="", shell_complete=options.directories)
 @options.as_json
 @click.pass_context

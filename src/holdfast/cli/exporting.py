@@ -29,7 +29,7 @@ Rows = Callable[[], Iterator[dict[str, Any]]]
 _SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 
-@click.command("export")
+@click.command("export", short_help="Write rows as CSV, JSON lines, Parquet.")
 @options.path
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="The file to write; by default stdout.")
 @click.option(

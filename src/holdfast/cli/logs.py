@@ -32,7 +32,7 @@ _PAUSE_S = 0.1
 _AT_ONCE = 1024 * 1024
 
 
-@click.command("logs")
+@click.command("logs", short_help="Show what a trial printed.")
 @options.path
 @options.one_trial
 @click.option("-f", "--follow", is_flag=True, help="Go on until the trial ends, or Ctrl+C.")

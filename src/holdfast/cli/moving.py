@@ -33,7 +33,7 @@ _OURS = ("logs", "requests", TRIAL_FILES, "definitions", "journal")
 _GONE = ".holdfast-removed"  # what the journal is called once the experiment is none any more
 
 
-@click.command("copy")
+@click.command("copy", short_help="Copy an experiment.")
 @click.argument("source", shell_complete=options.directories)
 @click.argument("destination", shell_complete=options.directories)
 def copy(source: str, destination: str) -> None:
@@ -98,7 +98,7 @@ def _refuse_changed(storage: LocalStorage, staged: str) -> None:
         raise click.ClickException(f"A driver took {storage.root} up while it was copied; nothing was copied.")
 
 
-@click.command("rm")
+@click.command("rm", short_help="Remove experiments.")
 @click.argument("paths", nargs=-1, required=True, shell_complete=options.directories)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def rm(paths: tuple[str, ...], yes: bool) -> None:

@@ -165,7 +165,11 @@ def _say(text: str) -> None:
 _usual = Patience()
 
 
-@click.command("run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(
+    "run",
+    short_help="Run a script, again when it dies.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
 @click.option(
     "--max-restarts", type=click.IntRange(min=0), default=_usual.restarts, show_default=True, help="How often in a row."
 )

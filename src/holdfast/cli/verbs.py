@@ -37,7 +37,7 @@ def holdfast() -> None:
     """Run experiments, look at them, ask something of them, check and mend them."""
 
 
-@click.command("completion")
+@click.command("completion", short_help="Print a shell's completion script.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print what makes a SHELL complete verbs, options, paths and trials: eval "$(holdfast completion bash)"."""
@@ -50,7 +50,7 @@ for command in (run, watch, best, logs, export, diff, copy, rm, doctor, completi
     holdfast.add_command(command)
 
 
-@holdfast.command("ls")
+@holdfast.command("ls", short_help="List experiments.")
 @click.argument("directory", default="")
 @options.metric
 @options.mode
@@ -86,7 +86,7 @@ def _line(summary: dict[str, Any]) -> tuple[str, ...]:
     return summary["path"], summary["state"], counts, value, ago(summary["last_change"])
 
 
-@holdfast.command("show")
+@holdfast.command("show", short_help="Show an experiment or a trial.")
 @options.path
 @options.trial
 @click.option("--superseded", is_flag=True, help="Also the rows that were redone, cut or left behind by a restart.")
@@ -112,7 +112,7 @@ def show(path: str, trial: str | None, superseded: bool, metric: str, mode: str,
         show_trial(story)
 
 
-@holdfast.command("verify")
+@holdfast.command("verify", short_help="Check an experiment for damage.")
 @options.path
 @click.option(
     "--explain", is_flag=True, help="Also feed the record to fresh plug-ins and compare their answers. Runs the user's code."
@@ -161,7 +161,7 @@ def _verdict(damaged: bool, unexplained: list[str], explain: bool) -> str:
     return "sound, and explains itself" if explain else "sound"
 
 
-@holdfast.command()
+@holdfast.command("repair", short_help="Mend an experiment.")
 @options.path
 @click.option("--takeover", is_flag=True, help="Do not wait for a driver that may still be at work.")
 @options.as_json

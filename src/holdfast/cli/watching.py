@@ -107,7 +107,7 @@ class Watch:
                 click.echo(msgspec.json.encode(whole).decode())
             self._fresh = False
         elif state != self._said and state in ("killed", "never driven"):
-            click.echo("holdfast: no driver is at work on the experiment.", err=True)
+            self._console.say("no driver is at work on the experiment")
         self._said = state
 
 
@@ -115,7 +115,7 @@ def _at_work(state: ExperimentState) -> bool:
     return driver_state(state) in ("running", "open")
 
 
-@click.command("watch")
+@click.command("watch", short_help="Show an experiment as it goes on.")
 @options.path
 @click.option("--once", is_flag=True, help="Show it as it is now, and end.")
 @click.option("-v", "--verbose", type=click.IntRange(1, 3), default=1, show_default=True, help="As in RunConfig.")

@@ -38,8 +38,14 @@ AtWork = Callable[["ExperimentState"], bool]
 class Painted(Protocol):
     """A picture that is painted again and again, and lines beside it."""
 
-    def draw(self, state: ExperimentState, changed: Iterable[str], idle_s: float) -> None:
-        """Paints; `changed` names the trials that are not as they were, `idle_s` the seconds since the newest record."""
+    def draw(self, state: ExperimentState, changed: Iterable[str], idle_s: float | None) -> None:
+        """Paints.
+
+        Args:
+            state: Today's.
+            changed: The trials that are not as they were at the last call.
+            idle_s: Seconds since the newest record; None where no driver is at work.
+        """
 
     def above(self, line: str) -> None:
         """Shows a line beside the picture."""
@@ -60,6 +66,9 @@ class Console:
 
     def tick(self, now: float) -> None:
         """Draws if it is time to; `now` is monotonic seconds."""
+
+    def say(self, text: str) -> None:
+        """Shows a line that is about no record."""
 
     def close(self, message: str = "") -> None:
         """Draws for the last time, then shows the message, such as how to restore. May be called twice."""
@@ -105,6 +114,9 @@ class PlainConsole(Console):
 
     def tick(self, now: float) -> None:
         self._warn(self._state)
+
+    def say(self, text: str) -> None:
+        self._write(text)
 
     def hear(self, record: Record, state: ExperimentState) -> None:
         self._state = state
@@ -167,7 +179,7 @@ class LiveConsole(Console):
         changed = list(state.trials) if self._all_changed else sorted(self._changed)
         self._all_changed = False
         self._changed.clear()
-        idle_s = max(0.0, time.time() - state.wall) if self._at_work(state) else 0.0
+        idle_s = max(0.0, time.time() - state.wall) if self._at_work(state) else None
         self._opened().draw(state, changed, idle_s)
         self._warn(state)
 

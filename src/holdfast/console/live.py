@@ -30,8 +30,8 @@ class LiveTable:
         self._live = Live(console=Console(file=out), auto_refresh=False, transient=False)
         self._live.start()
 
-    def draw(self, state: ExperimentState, changed: Iterable[str], idle_s: float) -> None:
-        """Draws the state as it is; `changed` names the trials that are not as they were at the last call."""
+    def draw(self, state: ExperimentState, changed: Iterable[str], idle_s: float | None) -> None:
+        """Draws the state as it is; see `console.base.Painted`."""
         self._picture.look_at(state.trials[trial_id] for trial_id in changed)
         size = self._live.console.size
         self._live.update(self._picture.drawn(state, idle_s, size.width, size.height), refresh=True)

@@ -49,8 +49,8 @@ class NotebookTable:
         self._picture = Picture(subject)
         self._output = Output()
 
-    def draw(self, state: ExperimentState, changed: Iterable[str], idle_s: float) -> None:
-        """Draws the state as it is; `changed` names the trials that are not as they were at the last call."""
+    def draw(self, state: ExperimentState, changed: Iterable[str], idle_s: float | None) -> None:
+        """Draws the state as it is; see `console.base.Painted`."""
         from rich.console import Console
 
         self._picture.look_at(state.trials[trial_id] for trial_id in changed)

@@ -62,12 +62,12 @@ class Picture:
             self._count(trial)
             self._judge(trial)
 
-    def drawn(self, state: ExperimentState, idle_s: float, width: int, height: int) -> RenderableType:
+    def drawn(self, state: ExperimentState, idle_s: float | None, width: int, height: int) -> RenderableType:
         """The picture.
 
         Args:
             state: Today's.
-            idle_s: Seconds since its newest record, while a driver is in charge.
+            idle_s: Seconds since its newest record; None where no driver is at work.
             width: Of the screen, in characters.
             height: Likewise, in lines.
         """
@@ -87,11 +87,12 @@ class Picture:
             parts += ["", self._troubles()]
         return Group(*parts)
 
-    def _headline(self, state: ExperimentState, idle_s: float) -> Text:
+    def _headline(self, state: ExperimentState, idle_s: float | None) -> Text:
         name = state.created.name if state.created else ""
         text = Text(name, "bold", no_wrap=True, overflow="ellipsis")
-        text.append(f"  {_standing(state)}", "")
-        used = state.time + idle_s
+        at_work = state.ended or idle_s is not None
+        text.append(f"  {_standing(state) if at_work else 'no driver is at work'}", "")
+        used = state.time + (idle_s or 0.0)
         text.append(f"  {clock_time(used)} used", "")
         left = self._left(state, used)
         if left is not None:

@@ -181,6 +181,14 @@ def test_watch_follows_across_drivers_to_the_end(tmp_path, capsys):
     assert [(look["trials"], look["best"]["value"]) for look in looks] == [({"RUNNING": 1}, 1.0), ({"TERMINATED": 1}, 0.5)]
 
 
+def test_watch_says_where_no_driver_is_at_work(tmp_path):
+    me = Owner.of_this_process()
+    story = Story()
+    story.add(EpochStarted(2, {"cpu": 2.0}, Resume(), "local", me.host, me.pid, me.boot_id, me.start_ticks + 1, {}, {}))
+    on_disk(story, tmp_path)
+    assert "no driver is at work" in run("watch", tmp_path, "--once")
+
+
 def test_watch_on_a_terminal_draws_the_drivers_own_table(experiment, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     Watch(LocalStorage(experiment)).show()

@@ -97,7 +97,7 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
-def drawn(story: Story, width: int = 80, height: int = 30, idle_s: float = 0.0) -> list[str]:
+def drawn(story: Story, width: int = 80, height: int = 30, idle_s: float | None = 0.0) -> list[str]:
     """The picture of a story, line by line."""
     picture = Picture(Subject("loss", "min", 4))
     picture.look_at(story.state.trials.values())
@@ -143,6 +143,11 @@ def test_a_low_screen_shows_fewer_trials():
         story.start(story.suggest())
     assert sum(line.startswith("abcde_") for line in drawn(story, height=20)) == 9
     assert "... and 21 more running" in drawn(story, height=20)
+
+
+def test_a_killed_driver_is_told_from_one_at_work():
+    assert drawn(busy(), idle_s=None)[0] == "exp  no driver is at work  0:10 used, about 0:10 left"
+    assert drawn(told(), idle_s=None)[0].startswith("exp  finished  ")
 
 
 def test_time_left_is_bounded_by_the_time_that_the_job_was_given():
