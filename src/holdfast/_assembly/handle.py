@@ -92,7 +92,8 @@ class Handle:
             raise ExperimentExists(
                 f"There is an experiment at {self.storage.root} already, and nothing is mixed into it. Go on with it: "
                 f"Tuner.restore({self.storage.root!r}, trainable).fit(), or RunConfig(if_exists='resume'), or "
-                "run(..., resume=True); or give this one another name, or RunConfig(if_exists='new'); or delete that directory."
+                "run(..., resume=True); or give this one another name, or RunConfig(if_exists='new'); or remove what is there: "
+                f"holdfast rm {self.storage.root}"
             )
         if birth_of(self.storage).experiment_id != created.experiment_id:
             raise ExperimentExists(

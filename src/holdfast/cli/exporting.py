@@ -112,7 +112,7 @@ def _as_parquet(rows: Rows, file: IO[bytes]) -> int:
 
     table = list(rows())
     columns = {name: [row.get(name) for row in table] for name in _columns(table)}
-    arrays = {name: pyarrow.array(_of_one_type(column)) for name, column in columns.items()}
+    arrays = {name: _array(pyarrow, column) for name, column in columns.items()}
     parquet.write_table(pyarrow.table(arrays), file)
     return len(table)
 
@@ -137,6 +137,13 @@ def _columns(rows: Iterable[dict[str, Any]]) -> dict[str, None]:
     for row in rows:
         found.update(dict.fromkeys(row))
     return found
+
+
+def _array(pyarrow: Any, column: list[Any]) -> Any:
+    try:
+        return pyarrow.array(_of_one_type(column))
+    except (OverflowError, pyarrow.ArrowInvalid):  # a whole number that is too large, text that is no Unicode
+        return pyarrow.array([None if value is None else ascii(value) for value in column])
 
 
 def _of_one_type(column: list[Any]) -> list[Any]:

@@ -25,6 +25,10 @@ class Output:
 
     def __init__(self, *, overwrite: bool = True) -> None:
         self._overwrite = overwrite
+        self.begin()
+
+    def begin(self) -> None:
+        """Has the next picture go where the cell that runs now has its outputs."""
         self._name = f"holdfast-{secrets.token_hex(4)}"
         self._painted = False
 

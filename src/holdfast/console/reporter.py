@@ -281,6 +281,17 @@ class JupyterNotebookReporter(TableReporter):
 
         self._output = Output(overwrite=overwrite)
 
+    def setup(
+        self,
+        start_time: float | None = None,
+        total_samples: int | None = None,
+        metric: str | None = None,
+        mode: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().setup(start_time, total_samples, metric, mode, **kwargs)
+        self._output.begin()
+
     def report(self, trials: Sequence[Trial], done: bool, *sys_info: str) -> None:
         text = self._progress_str(trials, done, *sys_info)
         self._output.paint(text, f"<pre>{html.escape(text)}</pre>")

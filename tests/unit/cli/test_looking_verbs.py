@@ -110,7 +110,7 @@ def test_values_that_parquet_has_no_type_for_become_text(tmp_path):
     pyarrow = pytest.importorskip("pyarrow.parquet")
     story = Story()
     for value in (1, 2.5, "three", {"a": 1}, None, True):
-        name = story.suggest({"mixed": value, "number": 1 if value == 1 else 2.5})
+        name = story.suggest({"mixed": value, "number": 1 if value == 1 else 2.5, "large": 2**70})
         story.start(name)
         story.report(name)
     on_disk(story, tmp_path / "exp")
@@ -118,6 +118,7 @@ def test_values_that_parquet_has_no_type_for_become_text(tmp_path):
     table = pyarrow.read_table(tmp_path / "x.parquet").to_pydict()
     assert table["config/mixed"] == ["1", "2.5", "three", None, None, "True"]
     assert table["config/mixed/a"] == [None, None, None, 1, None, None]
+    assert table["config/large"][0] == "1180591620717411303424"
     assert table["config/number"] == [1.0, 2.5, 2.5, 2.5, 2.5, 1.0]
 
 

@@ -162,3 +162,12 @@ def test_a_subclass_decides_when(capsys):
     assert not reporter.should_report(trials())
     reporter.report(trials(), True, "one line")
     assert "one line" in capsys.readouterr().out
+
+
+def test_each_run_has_an_output_of_its_own():
+    """A cell that is run again with the same reporter paints below itself, not into the output of its first run."""
+    reporter = JupyterNotebookReporter()
+    reporter.setup()
+    first = reporter._output._name
+    reporter.setup()
+    assert reporter._output._name != first
