@@ -21,12 +21,9 @@ README = Path(__file__).parents[2] / "README.md"
 ROWS = 8
 
 
-PAGES = ["docs/schedulers.md", "docs/simulating.md"]
-
-
-def blocks(page: Path = README) -> list[str]:
-    """The Python blocks of a page, in order."""
-    return re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+def blocks() -> list[str]:
+    """The README's Python blocks, in order."""
+    return re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
 def run_script(folder: Path, *parts: str) -> str:
@@ -61,11 +58,6 @@ def test_the_code_runs_in_order(tmp_path: Path) -> None:
     ]
     again = run_script(tmp_path, trainable, either, "print(tuner.get_results().experiment_path)").splitlines()
     assert again == ["3 trials, begun or gone on with", str(tmp_path / "holdfast_results" / "either_way")]
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_the_code_of_a_page_runs(tmp_path: Path, page: str) -> None:
-    assert run_script(tmp_path, *blocks(README.parent / page))
 
 
 def made() -> Callable[[dict[str, Any]], None]:

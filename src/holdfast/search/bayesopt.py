@@ -36,6 +36,7 @@ class BayesOptSearch(AskingSearcher):
         mode: "min" or "max".
         points_to_evaluate: Configurations that are suggested first.
         utility_kwargs: The acquisition function: `kind` "ucb" (with `kappa`), "ei" or "poi" (with `xi`). Default: "ucb", 2.576.
+            Give "poi" an `xi` above 0: with 0 it stays where it found something, and the patience soon ends.
         random_state: Of all chance; None: the experiment's seed. The default is Ray Tune's.
         random_search_steps: How many trials must have ended before the model has its say; until then suggestions are random.
         verbose: Without effect: the library reports to nobody.
