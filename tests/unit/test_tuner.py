@@ -282,7 +282,7 @@ class TestNamesTaken:
     def test_nothing_is_mixed_into_an_experiment_that_ran(self, tmp_path: Path) -> None:
         first = tuner(tmp_path).fit()
         before = tree(tmp_path)
-        with pytest.raises(ExperimentExists, match=r"Tuner.restore\(.*another name.*delete"):
+        with pytest.raises(ExperimentExists, match=r"Tuner.restore\(.*another name.*holdfast rm"):
             tuner(tmp_path).fit()
         assert tree(tmp_path) == before
         assert restore(tmp_path / "exp").get_results()[0].metrics == first[0].metrics
