@@ -191,14 +191,14 @@ class TrialFiles:
 
     def _of(self, trial: TrialState) -> OneTrial:
         """The files of a trial; of its present branch."""
-        directory = os.path.join(self._directory, trial.dirname)
+        directory = f"{self._directory}/{trial.dirname}"
         files = self._trials.get(trial.trial_id)
         if files is None or files.directory != directory:
             files = OneTrial(directory, trial, self._experiment_id, self._load)
             if self._json:
-                files.write_rows_to(JsonRows(os.path.join(directory, "result.json"), files.config_text))
+                files.write_rows_to(JsonRows(f"{directory}/result.json", files.config_text))
             if self._csv:
-                files.write_rows_to(CsvRows(os.path.join(directory, "progress.csv")))
+                files.write_rows_to(CsvRows(f"{directory}/progress.csv"))
             files.with_params = self._json
             self._trials[trial.trial_id] = files
         self._busy[trial.trial_id] = files

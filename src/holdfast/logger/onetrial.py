@@ -18,7 +18,7 @@ from holdfast._projection.failures import how, revived
 from holdfast._projection.history import TrialHistory, shown, with_checkpoint
 from holdfast._projection.rows import Place
 from holdfast.logger.lines import JsonText, json_object
-from holdfast.logger.rowfile import Row, RowFile, replace, same, sweep
+from holdfast.logger.rowfile import Row, RowFile, create, replace, same, sweep
 from holdfast.values import Opaque, decode
 
 __all__ = ["OneTrial", "write_params"]
@@ -46,6 +46,7 @@ class OneTrial:
         "_config",
         "_encoded",
         "_experiment_id",
+        "_failed",
         "_failures",
         "_files",
         "_load",
@@ -85,6 +86,7 @@ class OneTrial:
         self._overlay: dict[int, Row] = {}
         self._failures: list[tuple[int, Failure, float, str]] = []
         self._well = False
+        self._failed = False
 
     def write_rows_to(self, file: RowFile) -> None:
         self._files.append(file)
@@ -184,6 +186,7 @@ class OneTrial:
         ended = [it for it in told.attempts.values() if it.branch == trial.branch and it.outcome not in ("running", "lost")]
         self._failures = [(it.number, it.failure, it.ended, it.host) for it in ended if it.failure is not None]
         self._well = bool(ended) and ended[-1].well
+        self._failed = True  # the driver before may have left an error.pkl
         self._write_failures(anew=True)
 
     def configured(self, row: Row, config: bytes) -> Row:
@@ -204,7 +207,8 @@ class OneTrial:
 
     def _begin(self) -> None:
         if not self._begun and (self._files or self.with_params or self._failures):
-            os.makedirs(self.directory, exist_ok=True)
+            if not os.path.isdir(self.directory):  # most often the worker has made it
+                os.makedirs(self.directory, exist_ok=True)
             if self.with_params:
                 write_params(self.directory, self._config)
             self._begun = True
@@ -212,7 +216,7 @@ class OneTrial:
     def _write_failures(self, *, anew: bool = False) -> None:
         if not self._failures and not (self._well and self._begun):
             return
-        text, pickled = os.path.join(self.directory, "error.txt"), os.path.join(self.directory, "error.pkl")
+        text, pickled = f"{self.directory}/error.txt", f"{self.directory}/error.pkl"
         if self._failures:
             told = "".join(_failure_text(*failure) for failure in self._failures).encode("utf-8", "backslashreplace")
             if anew:
@@ -222,10 +226,12 @@ class OneTrial:
             newest = self._failures[-1][1]
             os.close(replace(pickled, newest.exception or pickle.dumps(revived(newest))))
             self._failures = []
-        if self._well:
+            self._failed = True
+        if self._well and self._failed:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(pickled)
-            self._well = False
+            self._failed = False
+        self._well = False
 
 
 def write_params(directory: str, config: dict[str, Any]) -> None:
@@ -239,8 +245,11 @@ def write_params(directory: str, config: dict[str, Any]) -> None:
 
             wanted["params.pkl"] = cloudpickle.dumps(config)
     for name, data in wanted.items():
-        path = os.path.join(directory, name)
-        if not _create(path, data) and not same(path, data):
+        path = f"{directory}/{name}"
+        descriptor = create(path, data)
+        if descriptor is not None:
+            os.close(descriptor)
+        elif not same(path, data):
             os.close(replace(path, data))
 
 
@@ -273,17 +282,6 @@ def _is_plain(value: object) -> bool:
     if type(value) in (list, tuple):
         return all(map(_is_plain, value))  # type: ignore[call-overload]
     return type(value) in _ATOMS
-
-
-def _create(path: str, data: bytes) -> bool:
-    """Writes a new file; False where there is one."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    except FileExistsError:
-        return False
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    return True
 
 
 def _append(path: str, data: bytes) -> None:

@@ -16,10 +16,11 @@ from typing import Any
 from holdfast.errors import StorageError
 from holdfast.logger.lines import csv_text, flat_cells, json_line, parse_csv
 
-__all__ = ["CsvRows", "JsonRows", "RowFile", "replace", "same", "sweep"]
+__all__ = ["CsvRows", "JsonRows", "RowFile", "create", "replace", "same", "sweep"]
 
 Row = dict[str, Any]
 _ASIDE = ".aside"
+_NEW = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _ALWAYS = "checkpoint_dir_name"
 
 
@@ -95,13 +96,11 @@ class RowFile:
 
     def _create(self, data: bytes) -> bool:
         """Creates the file, unless something stands there already."""
-        try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        except FileExistsError:
+        descriptor = create(self.path, data)
+        if descriptor is None:
             return False
         self.close()
         self._descriptor = descriptor
-        _write(descriptor, data)
         return True
 
     def _renew(self, data: bytes) -> None:
@@ -198,6 +197,20 @@ class CsvRows(RowFile):
         return [[cells.get(column, "") for column in self._columns] for cells in table]
 
 
+def create(path: str, data: bytes) -> int | None:
+    """Writes a new file and returns it open for appending; None where one stands there already."""
+    try:
+        descriptor = os.open(path, _NEW, 0o666)
+    except FileExistsError:
+        return None
+    try:
+        _write(descriptor, data)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def replace(path: str, data: bytes) -> int:
     """Puts a whole file in the place of another, atomically (not durably); returns it open for appending.
 
@@ -205,7 +218,7 @@ def replace(path: str, data: bytes) -> int:
     """
     directory, name = os.path.split(path)
     aside = os.path.join(directory, f".{name}.{os.urandom(4).hex()}{_ASIDE}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(aside, _NEW, 0o666)
     try:
         _write(descriptor, data)
         os.rename(aside, path)
