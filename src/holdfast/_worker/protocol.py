@@ -126,11 +126,14 @@ decode_to_worker = _to_worker.decode
 decode_from_worker = _from_worker.decode
 
 
-def frame(message: ToWorker | FromWorker) -> bytearray:
-    """The message with its length before it."""
+def frame(*messages: ToWorker | FromWorker) -> bytearray:
+    """The messages, each with its length before it."""
     buffer = bytearray(64)
-    _encoder.encode_into(message, buffer, 4)
-    _LENGTH.pack_into(buffer, 0, len(buffer) - 4)
+    end = 0
+    for message in messages:
+        _encoder.encode_into(message, buffer, end + 4)
+        _LENGTH.pack_into(buffer, end, len(buffer) - end - 4)
+        end = len(buffer)
     return buffer
 
 

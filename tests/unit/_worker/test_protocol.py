@@ -35,6 +35,11 @@ def test_one_whole_frame_is_taken_as_it_is() -> None:
     assert [decode_to_worker(body) for body in FrameReader().feed(bytes(frame(answer)))] == [answer]
 
 
+def test_messages_framed_together_are_their_frames_in_a_row() -> None:
+    for some in (MESSAGES, MESSAGES[::-1], MESSAGES[:1], MESSAGES[2:]):
+        assert frame(*some) == b"".join(frame(message) for message in some)
+
+
 def test_what_is_no_frame_is_an_error() -> None:
     with pytest.raises(InternalError, match="frame"):
         FrameReader().feed(b"\xff\xff\xff\xff rubbish")

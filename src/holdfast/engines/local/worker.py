@@ -48,12 +48,11 @@ class Worker:
         """Sends an attempt to the worker, behind the GPUs that it is to see; as `send`."""
         self.used = self.pid != 0
         self.order, self.begun, self.ended = order, False, None
-        self.send(Devices(",".join(self.devices)))
-        return self.send(order)
+        return self.send(Devices(",".join(self.devices)), order)
 
-    def send(self, message: ToWorker) -> bool:
-        """Sends; False when some of it waits for the socket to take it (`flush`)."""
-        data = frame(message)
+    def send(self, *messages: ToWorker) -> bool:
+        """Sends, in one piece: each piece wakes the worker. False when some of it waits for the socket to take it (`flush`)."""
+        data = frame(*messages)
         if self._unsent:
             self._unsent += data
             return False
