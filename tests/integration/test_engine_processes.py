@@ -324,6 +324,22 @@ class TestReuse:
             log = Path(stage.job.experiment_dir, "logs", f"{order.trial_id}-1.log").read_text()
             assert log == f"in {stage.dir_of(order)}\n"
 
+    def test_each_attempt_finds_the_environment_that_the_first_one_found(self, open_stage: Opener) -> None:
+        def trainable(config: dict[str, Any]) -> dict[str, Any]:
+            found = dict(os.environ)
+            os.environ.update(OMP_NUM_THREADS="77", MINE="changed")
+            del os.environ["GIVEN"]
+            return {"found": found}
+
+        given = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+        stage = open_stage(trainable, reuse_workers=True, environment={**given, "GIVEN": "1", "MINE": "2"})
+        orders = [make_order(index) for index in range(3)]
+        for order in orders:
+            stage.run(order)
+        found = [stage.metrics_of(order)[0]["found"] for order in orders]
+        assert found == [found[0]] * 3
+        assert (found[0]["GIVEN"], found[0]["MINE"], found[0]["OMP_NUM_THREADS"]) == ("1", "2", "1")
+
     def test_a_failed_or_killed_one_is_not_used_again(self, open_stage: Opener) -> None:
         def trainable(config: dict[str, Any]) -> None:
             report({"pid": os.getpid()})

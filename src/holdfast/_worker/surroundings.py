@@ -67,14 +67,15 @@ class Surroundings:
             os.mkdir(trial_dir)
         except FileExistsError:
             pass  # a later attempt of the same trial, or a driver that wrote there first
-        if self._environment is not None and os.environ != self._environment:
+        if self._environment is not None and dict(os.environ) != self._environment:  # os.environ itself compares slowly
             os.environ.clear()
             os.environ.update(self._environment)
         if self.devices is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.devices
         bound_threads(place.threads, order.resources.get("cpu", 1.0))
-        if self._environment is not None:
-            self._environment = dict(os.environ)  # what the next attempt finds, whatever this one's code does to it
+        if self._environment is not None:  # what the next attempt finds, whatever this one's code does to it
+            ours = ("CUDA_VISIBLE_DEVICES", *place.threads)
+            self._environment |= {name: os.environ[name] for name in ours if name in os.environ}
         os.chdir(trial_dir if place.chdir else place.working_dir)
         self._logs = log_paths(place, order)
         for number, path in enumerate(dict.fromkeys(self._logs), start=1):
