@@ -30,7 +30,9 @@ def all_problems(storage: Storage) -> list[Problem]:
 
 def _definitions(storage: Storage, state: ExperimentState) -> Iterator[Problem]:
     definitions = Definitions(storage)
-    named = dict.fromkeys(state.definitions.values())
+    # Those of the job as it was submitted, and before it was extended again, are replayed too.
+    jobs = [state.created, *state.extensions]
+    named = dict.fromkeys([*state.definitions.values(), *(sha for job in jobs if job for sha in job.definitions.values())])
     for trial in state.trials.values():
         named.update(dict.fromkeys(_objects(decode(trial.config))))
     for sha in named:
