@@ -81,7 +81,8 @@ def followed_by(before: Way | None, after: Way) -> Way:
     """The way `after`, for a study whose trials so far came by `before`.
 
     Raises:
-        SearchSpaceError: A parameter would be of another kind than the trials so far have it.
+        SearchSpaceError: A parameter would be of another kind than the trials so far have it, or its numbers would mean something
+            else, so that what was learned of them would be wrong.
     """
     if isinstance(before, ByDomains) and isinstance(after, ByDomains):
         check = load("optuna.distributions", "optuna", NAME).check_distribution_compatibility
@@ -94,6 +95,12 @@ def followed_by(before: Way | None, after: Way) -> Way:
                     f"new_space changes {name!r} from {old[name]} to {new[name]}, which one study of Optuna's cannot hold: "
                     f"{error}. Change bounds only, or begin another experiment with this one's best as points_to_evaluate."
                 ) from error
+            then, now = before.meaning(name), after.meaning(name)
+            if then != now:
+                raise SearchSpaceError(
+                    f"new_space changes {name!r} from {then} to {now}: what Optuna has learned of it would be taken for "
+                    "something else. Change bounds only, or begin another experiment with this one's best as points_to_evaluate."
+                )
     return after
 
 
@@ -116,6 +123,10 @@ class ByDomains:
     def distributions(self) -> dict[str, Any]:
         """Name → Optuna distribution, of all parameters."""
         return {name: made.distribution for name, made in self._made.items()}
+
+    def meaning(self, name: str) -> str:
+        """What a value of that parameter stands for in the study, in words."""
+        return self._made[name].meaning()
 
     def ask(self, study: Any, seed: int, point: Any) -> tuple[Any, Variant]:
         trial = study.ask(fixed_distributions=self._always)
@@ -244,6 +255,16 @@ class _Parameter:
         if self._labels is not None:
             return self._labels[number]
         return number if self._step is None else min(max(number * self._step, self.distribution.low), self.distribution.high)
+
+    def meaning(self) -> str:
+        """What its value stands for, in words: equal ones may have other bounds and are still one parameter."""
+        leaf = self.leaf
+        if leaf.by_quantile:
+            return f"a quantile of {leaf.domain!r}"
+        if self._labels is not None:
+            categories = leaf.domain.categories  # type: ignore[attr-defined]  # a choice is a Categorical
+            return "a category" if _plain(categories) else f"the number of a category of {categories!r}"
+        return "a value" if leaf.step is None or self._step is not None else f"a number of steps of {leaf.step}"
 
     def admits(self, value: Any) -> bool:
         """Whether a value lies inside, so that Optuna may learn of it."""

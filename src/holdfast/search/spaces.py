@@ -82,6 +82,11 @@ class Leaf:
         self.log = isinstance(sampler, LogUniform)
         self.kind, self.low, self.high = self._bounds(of)
 
+    @property
+    def by_quantile(self) -> bool:
+        """Whether the searched number is a quantile of the domain's law."""
+        return self._normal is not None
+
     def value(self, number: Any) -> Any:
         """The domain's value for a searched number; for a choice the index itself, as `SearchSpace.config` wants it."""
         if self.kind == "choice":

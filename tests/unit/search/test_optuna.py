@@ -359,3 +359,60 @@ def test_it_logs_nothing_and_leaves_the_users_settings_alone(caplog) -> None:
         assert "A new study created" in caplog.text
     finally:
         optuna.logging.disable_propagation()
+
+
+class TestExtended:
+    """`Tuner.extend`: the study goes on, in another space where one is given."""
+
+    def learned(self, space):
+        searcher = OptunaSearch(metric="loss", mode="min", sampler=optuna.samplers.TPESampler(seed=1, n_startup_trials=2))
+        searcher.set_search_properties(None, None, space, seed=3)
+        for number in range(6):
+            name = f"abcde_{number:05d}"
+            config = searcher.suggest(name)
+            searcher.on_trial_complete(name, {"loss": float(config["x"])})
+        return searcher
+
+    def test_other_bounds_hold_from_then_on_and_what_was_learned_counts(self):
+        searcher = self.learned({"x": tune.uniform(0, 1), "n": tune.randint(1, 5), "s": tune.quniform(0, 1, 0.1)})
+        assert searcher.extend(3, {"x": tune.uniform(2, 3), "n": tune.randint(7, 9), "s": tune.quniform(2, 3, 0.1)})
+        config = searcher.suggest("abcde_00006")
+        assert 2 <= config["x"] < 3
+        assert 7 <= config["n"] < 9
+        assert 2 <= config["s"] <= 3
+        assert len(searcher.study.trials) == 7
+
+    def test_more_of_the_same_changes_nothing(self):
+        one, other = self.learned({"x": tune.uniform(0, 1)}), self.learned({"x": tune.uniform(0, 1)})
+        assert one.extend(3, None)
+        assert one.suggest("abcde_00006") == other.suggest("abcde_00006")
+
+    @pytest.mark.parametrize(
+        "x",
+        [
+            tune.choice([0.1, 0.2, 0.3]),
+            tune.loguniform(0.1, 1),
+            tune.randint(1, 2),
+            tune.randn(0, 1),
+        ],
+    )
+    def test_what_one_study_cannot_hold_is_refused_by_name(self, x):
+        searcher = self.learned({"x": tune.uniform(0, 1)})
+        with pytest.raises(SearchSpaceError, match="'x'"):
+            searcher.extend(1, {"x": x})
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            (tune.randn(0, 1), tune.randn(100, 1)),
+            (tune.qloguniform(4, 64, 2), tune.qloguniform(4, 64, 4)),
+            (tune.choice([[1], [2]]), tune.choice([[3], [4]])),
+        ],
+    )
+    def test_a_parameter_whose_number_would_mean_something_else_is_refused(self, before, after):
+        """Optuna holds the quantile of a Gauss law, the number of a step or of a category: elsewhere that is another value."""
+        searcher = OptunaSearch(metric="loss", mode="min", sampler=optuna.samplers.RandomSampler(seed=1))
+        searcher.set_search_properties(None, None, {"x": before}, seed=3)
+        with pytest.raises(SearchSpaceError, match="'x'"):
+            searcher.extend(1, {"x": after})
+        assert searcher.extend(1, {"x": before})
