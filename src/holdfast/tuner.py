@@ -108,7 +108,7 @@ def _extend(
         takeover: As for `restore`.
 
     Raises:
-        ConfigError: It asks for nothing, for less, or for what the searcher cannot do.
+        ConfigError: It asks for nothing, for less, or for what the searcher cannot do; or no trial would go on and none come.
         NothingToGoOnFrom: Trials are to go on that have no checkpoint (left); names them.
         ExperimentNotFound, JobChanged, JournalError: As for `restore`.
     """

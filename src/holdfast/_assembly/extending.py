@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from holdfast._assembly.submission import JobSpec, check_parts, checked_space, p
 from holdfast._core.events import ExperimentCreated, JobExtended
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.extension import in_the_way
+from holdfast._core.trial import ERROR, TERMINATED
 from holdfast._projection.history import load_state
 from holdfast._runtime.extending import Extension, check_checkpoints, to_go_on
 from holdfast._runtime.roll import Roll
@@ -33,6 +35,14 @@ from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
 
 __all__ = ["Asked", "Wish", "asked_for"]
+
+_END = {
+    "stop": "by stop=",
+    "stopper": "by a stopper",
+    "scheduler": "by the scheduler",
+    "request": "by request",
+    "budget": "by the budget of time",
+}
 
 
 class Wish(NamedTuple):
@@ -91,6 +101,8 @@ def asked_for(storage: Storage, created: ExperimentCreated, wish: Wish) -> Asked
     roll = Roll(created, state, storage.root, definitions.load, references_in(before.param_space))
     going_on = to_go_on(state, changed, extension.criteria, lambda trial: values.flatten(roll.last_row(trial)))
     check_checkpoints(going_on, from_scratch_ok=wish.from_scratch_ok)
+    if not going_on:
+        _refuse_what_changes_nothing(state, changed)
     return Asked(extension, job)
 
 
@@ -164,6 +176,22 @@ def _refuse_what_is_in_the_way(state: ExperimentState, changed: Mapping[str, str
         )
     if reason:
         raise ConfigError("The experiment ended because its Stopper said so: give stop= too, the rule that holds from now on.")
+
+
+def _refuse_what_changes_nothing(state: ExperimentState, changed: Mapping[str, str]) -> None:
+    """Refuses other rules where nothing is left that they could rule: all trials have ended, and none is to come."""
+    limit = state.policy.num_samples
+    to_come = not state.exhausted and (limit < 0 or len(state.trials) < limit)
+    if to_come or state.unfinished or {"num_samples", "new_space"} & set(changed):
+        return
+    ends = Counter(_END.get(trial.stopped_by, "by themselves") for trial in state.trials.values() if trial.state == TERMINATED)
+    ends["with an error"] = sum(trial.state == ERROR for trial in state.trials.values())
+    how = ", ".join(f"{count} {end}" for end, count in ends.items() if count)
+    raise ConfigError(
+        f"Tuner.extend would change nothing: no trial goes on with other {' and '.join(sorted(changed))} (they ended: {how}), "
+        "and no sample is to come. Give num_samples=+n for more. A function that returned goes on only where its own code has "
+        "more to do: Tuner.restore(path, trainable, resume_config=ResumeConfig(finished=ResumeConfig.ResumeType.RESUME))."
+    )
 
 
 def _check_searcher(created: ExperimentCreated, spec: JobSpec, samples: int, space: dict[str, Any] | None) -> int:

@@ -148,8 +148,20 @@ def test_a_trial_that_has_reached_the_new_bounds_stays_as_it_is(tmp_path) -> Non
 
 def test_a_trial_that_returned_by_itself_stays_as_it_is(tmp_path) -> None:
     path = finished(tmp_path, short, run={"stop": {"n": 50}})
-    results = extend(path, short, stop={"n": 60}).fit()
-    assert numbers(results) == [[1, 2, 3], [1, 2, 3]]
+    results = extend(path, short, stop={"n": 60}, num_samples=1).fit()
+    assert numbers(results) == [[1, 2, 3]] * 3
+
+
+def test_other_rules_that_would_change_nothing_are_refused_and_why_is_said(tmp_path) -> None:
+    path = finished(tmp_path / "a", short, run={"stop": {"n": 50}})
+    before = files(path)
+    with pytest.raises(ConfigError, match=r"change nothing: no trial goes on with other stop \(they ended: 2 by themselves\)"):
+        extend(path, short, stop={"n": 60})
+    assert files(path) == before
+    path = finished(tmp_path / "b", num_samples=4, scheduler=ASHAScheduler(max_t=4, grace_period=2, reduction_factor=2))
+    with pytest.raises(ConfigError, match="by the scheduler"):
+        extend(path, stop={"training_iteration": 2})
+    assert load_state(LocalStorage(str(path))).extensions == []
 
 
 def test_a_trial_that_the_scheduler_had_stopped_stays_as_it_is(tmp_path) -> None:
