@@ -330,8 +330,8 @@ class Advice:
         if "stop" in event.changed:
             self.plugins = self.plugins._replace(stopper=new.stopper, criteria=new.criteria)
             self._blind = _sees_no_row(self.plugins)
-            self.asks_user_code = _asks_user_code(self.plugins, self.desk)
         self.desk.extend(event.samples, new.space if "new_space" in event.changed else None, new.constants)
+        self.asks_user_code = _asks_user_code(self.plugins, self.desk)
         for trial_id in event.revived:
             self._tell("on_trial_add", trial_id)
 

@@ -56,6 +56,7 @@ def extend(driver: Driver, asked: Extension) -> None:
     check_checkpoints(revived, from_scratch_ok=asked.from_scratch_ok)
     names = [trial.trial_id for trial in revived]
     driver.ending = ""  # there was nothing left to do; now there may be
+    driver.parts.advice.asks_user_code = True  # as far as is known before its fold: what it brings may be asked right there
     driver.record([msgspec.structs.replace(asked.event, revived=names)])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import holdfast as tune
-from holdfast._core.events import JobExtended
+from holdfast._core.events import JobExtended, TrialSuggested
 from holdfast._journal import read
 from holdfast._projection.history import load_state
 from holdfast.engines.simulated import SimulatedEngine
@@ -377,3 +377,15 @@ def test_one_script_that_resumes_accepts_the_extended_experiment(tmp_path) -> No
         ),
     )
     assert len(again.fit()) == 3
+
+
+def test_a_function_in_the_new_space_is_asked_when_all_before_it_is_written(tmp_path) -> None:
+    path = finished(tmp_path)
+
+    def last_on_disk(spec):
+        return max(record.position for record in read(LocalStorage(str(path))))
+
+    space = {"x": tune.uniform(2, 3), "fixed": tune.sample_from(last_on_disk)}
+    results = extend(path, num_samples=4, new_space=space).fit()
+    heard = [record.event.heard for record in read(LocalStorage(str(path))) if isinstance(record.event, TrialSuggested)]
+    assert all(result.config["fixed"] >= position for result, position in list(zip(results, heard, strict=True))[2:])
