@@ -26,7 +26,7 @@ def extend(state: ExperimentState, event: JobExtended, position: int) -> None:
     state.rules = msgspec.structs.replace(state.policy, num_samples=event.num_samples, time_budget_s=event.time_budget_s)
     state.definitions.update(event.definitions)
     state.exhausted = False
-    state.stopping = ""
+    state.stopping = in_the_way(state, event.changed)  # what a driver's first decisions have ended since it was asked for
     state.revived = list(event.revived)
     for trial_id in event.revived:
         trial = state.trial(trial_id)

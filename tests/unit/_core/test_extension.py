@@ -90,6 +90,11 @@ def test_a_stop_of_the_whole_by_a_stopper_needs_another_rule() -> None:
     assert in_the_way(story.state, ["num_samples"]) == "stopper"
     assert in_the_way(story.state, ["stop"]) == ""
     assert names(story, "stop") == [first, second]
+    story.add(extension(samples=1, changed=("num_samples",)))  # asked for before the stopper's word was on record
+    assert story.state.stopping == "stopper"
+    assert story.state.over
+    story.add(extension(first, second, request="s"))
+    assert not story.state.stopping
 
 
 def test_the_branch_and_its_decisions_stay() -> None:
