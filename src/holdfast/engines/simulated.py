@@ -252,9 +252,11 @@ class SimulatedEngine:
             self.clock.sleep(time - now)
             while self._queue and self._queue[0][0] == time:  # what happens at one moment is seen together
                 _, _, run, row = heapq.heappop(self._queue)
+                if run.over:
+                    continue
                 if row is not None:
                     self._upload(run, row)
-                elif not run.over:
+                else:
                     self._step(run)
         ready, self._ready = self._ready, []
         return ready
