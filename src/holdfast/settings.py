@@ -187,6 +187,11 @@ def visible_gpus() -> str:
     return os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 
+def cloud(name: str) -> str:
+    """One of a cloud's own variables, empty where it is not set; docs/storage.md says which are looked at."""
+    return os.environ.get(name, "")
+
+
 def environment() -> dict[str, str]:
     """All variables, as at the call."""
     return dict(os.environ)

@@ -9,16 +9,16 @@ import pytest
 from holdfast.storage.base import Storage
 from holdfast.storage.local import LocalStorage
 from holdfast.testing.disk import SimulatedStorage
-from holdfast.testing.storage_suite import StorageSuite
+from holdfast.testing.storage_suite import AppendingSuite
 
 
-class TestLocalStorage(StorageSuite):
+class TestLocalStorage(AppendingSuite):
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Storage:
         return LocalStorage(tmp_path / "experiment")
 
 
-class TestLocalStorageWithoutNamelessFiles(StorageSuite):
+class TestLocalStorageWithoutNamelessFiles(AppendingSuite):
     """A file system that cannot link a file that was made without a name."""
 
     @pytest.fixture
@@ -27,7 +27,7 @@ class TestLocalStorageWithoutNamelessFiles(StorageSuite):
         return LocalStorage(tmp_path / "experiment")
 
 
-class TestSimulatedStorage(StorageSuite):
+class TestSimulatedStorage(AppendingSuite):
     @pytest.fixture
     def storage(self) -> Storage:
         return SimulatedStorage()

@@ -19,6 +19,7 @@ from holdfast._journal.lease import Owner
 from holdfast._journal.ledger import Ledger, Seal
 from holdfast._journal.segment_writer import SegmentWriter
 from holdfast.errors import Fenced, InternalError, StorageError, TuneError
+from holdfast.storage.base import AppendingStorage
 
 __all__ = ["SEGMENT_BYTES", "Journal"]
 
@@ -41,9 +42,9 @@ class Journal:
         closed: Whether `close` was called.
     """
 
-    def __init__(self, ledger: Ledger, epoch: int, *, threads: bool, segment_bytes: int) -> None:
+    def __init__(self, storage: AppendingStorage, ledger: Ledger, epoch: int, *, threads: bool, segment_bytes: int) -> None:
         before = _sealed(ledger, epoch - 1)
-        self.storage = ledger.storage
+        self.storage = storage
         self.epoch = epoch
         self.next_position = before.last + 1
         self.durable = before.last

@@ -18,8 +18,8 @@ from holdfast._journal.ledger import Ledger, birth_bytes
 from holdfast._journal.sealing import seal_epoch
 from holdfast._journal.segment import read_tail
 from holdfast.clock import Clock
-from holdfast.errors import Fenced
-from holdfast.storage.base import Storage
+from holdfast.errors import Fenced, StorageError
+from holdfast.storage.base import AppendingStorage, Storage
 
 __all__ = ["create", "open_journal"]
 
@@ -62,8 +62,10 @@ def open_journal(
         ExperimentBusy: Another driver is at work.
         Fenced: Another took over while this one opened.
         JournalError: The journal is damaged where it was durable.
-        StorageError: The disk refuses.
+        StorageError: The disk refuses, or cannot be appended to.
     """
+    if not isinstance(storage, AppendingStorage):
+        raise StorageError(95, f"{storage.root} is an object store: experiments can be kept there so far, not driven.")
     ledger = Ledger(storage)
     epoch = _claim(ledger, owner, clock, takeover=takeover)
     faults.reach("after_claim")
@@ -72,7 +74,7 @@ def open_journal(
             seal_epoch(ledger, older, by=epoch)
     if ledger.claimed(epoch + 1):
         raise Fenced(storage.root, epoch)
-    journal = Journal(ledger, epoch, threads=threads, segment_bytes=segment_bytes)
+    journal = Journal(storage, ledger, epoch, threads=threads, segment_bytes=segment_bytes)
     _opened_here.add(journal)
     if len(compaction.packable(ledger)) >= compaction.PACK_AT:
         journal.compact()

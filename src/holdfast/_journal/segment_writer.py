@@ -12,7 +12,7 @@ from holdfast import faults
 from holdfast._journal import layout
 from holdfast._journal.frame import Frames, Header
 from holdfast.errors import StorageError
-from holdfast.storage.base import Storage
+from holdfast.storage.base import AppendingStorage
 
 __all__ = ["SegmentWriter"]
 
@@ -35,7 +35,7 @@ class SegmentWriter:
         StorageError: The disk refuses.
     """
 
-    def __init__(self, storage: Storage, experiment_id: str, epoch: int, number: int, first: int) -> None:
+    def __init__(self, storage: AppendingStorage, experiment_id: str, epoch: int, number: int, first: int) -> None:
         self.path = layout.segment_path(epoch, number)
         self.number = number
         self.first = first

@@ -34,7 +34,7 @@ from holdfast._core.events import (
 )
 from holdfast._core.ids import checkpoint_name, pending_name
 from holdfast.engines.base import Job, Observation
-from holdfast.storage.base import Storage
+from holdfast.storage.base import AppendingStorage, Storage
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.local import LocalStorage
 
@@ -116,7 +116,7 @@ class _States:
         data = pickle.dumps(run.state)
         data = zlib.crc32(data).to_bytes(4, "little") + data
         path = f"{run.order.dirname}/{name(index)}/state.pkl"
-        if name is checkpoint_name:
+        if name is checkpoint_name or not isinstance(self._storage, AppendingStorage):
             self._storage.put(path, data)
         else:
             file = self._storage.create_append(path)

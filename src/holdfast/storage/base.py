@@ -2,14 +2,15 @@
 
 Paths are relative to the experiment's directory, with "/" between their parts; a path that is absolute or holds ".."
 is a `ConfigError`: no name from a user escapes. All methods raise `StorageError` where the disk refuses.
-*Written* means in the kernel (survives any kill -9); *durable* means fsynced with its directory entry.
+*Written* means in the kernel (survives any kill -9); *durable* means fsynced with its directory entry, or on an object
+store: the put confirmed. A file system whose appends can be trusted is an `AppendingStorage`; an object store is not.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-__all__ = ["AppendFile", "Storage"]
+__all__ = ["AppendFile", "AppendingStorage", "Storage"]
 
 
 class AppendFile(Protocol):
@@ -30,11 +31,12 @@ class Storage(Protocol):
 
     root: str
 
-    def create_append(self, path: str) -> AppendFile:
-        """Creates a file exclusively, its directories too, and makes its directory entry durable."""
-
     def put_if_absent(self, path: str, data: bytes) -> bool:
-        """Creates a whole file, atomically and durably, unless one stands there; False then."""
+        """Creates a whole file, atomically and durably, unless one stands there; False then.
+
+        Of all that try at once, in whatever process, one is told True. `StorageError` where nobody can tell who won: the file
+        may then stand there, now or a little later.
+        """
 
     def put(self, path: str, data: bytes) -> None:
         """Creates or replaces a whole file, atomically and durably."""
@@ -53,3 +55,11 @@ class Storage(Protocol):
 
         A crash in the middle of a directory may leave a part of it: call again.
         """
+
+
+@runtime_checkable
+class AppendingStorage(Storage, Protocol):
+    """One experiment's directory on a file system whose appends are seen by others when they return, and stay in order."""
+
+    def create_append(self, path: str) -> AppendFile:
+        """Creates a file exclusively, its directories too, and makes its directory entry durable."""

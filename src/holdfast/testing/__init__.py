@@ -7,7 +7,8 @@ fail_at, hang_at, kill_at       a trainable that fails, hangs or is killed at an
 fit_until_killed                an experiment whose driver is killed after so many events; kill_driver_after, kill_driver_at
 arm, disarm, POINTS             named crash points of the driver and its workers
 check_history, Census           what must hold of an experiment after anything; what it left on the machine
-StorageSuite, EngineSuite       conformance suites: subclass one and pytest tells whether an adapter keeps its port
+StorageSuite, AppendingSuite,
+EngineSuite                     conformance suites: subclass one and pytest tells whether an adapter keeps its port
 ProcessSuite                    the same for engines that run trials in processes
 ClassSuite, ClassProcessSuite   the same for class trainables
 PendingSuite, OnDemandSuite     the same for checkpoints that become known after their row
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
     from holdfast.testing.process_suite import ProcessSuite
     from holdfast.testing.saving_suite import OnDemandSuite, PendingSuite
     from holdfast.testing.simulation import Simulation, digest
-    from holdfast.testing.storage_suite import StorageSuite
+    from holdfast.testing.storage_suite import AppendingSuite, StorageSuite
     from holdfast.utils import validate_save_restore
 
 __all__ = [
     "POINTS",
+    "AppendingSuite",
     "Census",
     "ClassProcessSuite",
     "ClassSuite",
@@ -64,6 +66,7 @@ __all__ = [
 
 _HOME = {
     "POINTS": "holdfast.faults",
+    "AppendingSuite": "holdfast.testing.storage_suite",
     "Census": "holdfast.testing.census",
     "ClassProcessSuite": "holdfast.testing.class_suite",
     "ClassSuite": "holdfast.testing.class_suite",

@@ -15,9 +15,9 @@ import threading
 import pytest
 
 from holdfast.errors import ConfigError, StorageError
-from holdfast.storage.base import Storage
+from holdfast.storage.base import AppendingStorage, Storage
 
-__all__ = ["StorageSuite"]
+__all__ = ["AppendingSuite", "StorageSuite"]
 
 
 class StorageSuite:
@@ -43,8 +43,10 @@ class StorageSuite:
         assert storage.put_if_absent("x", b"mine")
         assert not storage.put_if_absent("x", b"yours")
         assert storage.read("x") == b"mine"
+        assert not storage.put_if_absent("x", b"mine")  # nor says twice that it won, be it the same bytes
         assert storage.put_if_absent("empty", b"")
         assert storage.read("empty") == b""
+        assert not storage.put_if_absent("empty", b"")
 
     def test_of_many_that_put_if_absent_one_wins(self, storage: Storage) -> None:
         barrier = threading.Barrier(8)
@@ -65,24 +67,6 @@ class StorageSuite:
         for key, who in won:
             assert storage.read(f"race/{key}") == b"%d" % who
 
-    def test_appends_are_visible_when_write_returns(self, storage: Storage) -> None:
-        file = storage.create_append("logs/one")
-        assert storage.read("logs/one") == b""
-        assert file.write(b"abc") == 3
-        assert storage.read("logs/one") == b"abc"
-        assert file.write(b"def") == 3
-        file.sync()
-        assert storage.read("logs/one", 2) == b"cdef"
-        file.close()
-        file.close()
-        assert storage.read("logs/one") == b"abcdef"
-
-    def test_a_file_is_created_exclusively(self, storage: Storage) -> None:
-        storage.create_append("one").close()
-        with pytest.raises(StorageError):
-            storage.create_append("one")
-        assert not storage.put_if_absent("one", b"x")
-
     def test_names_are_sorted_and_direct(self, storage: Storage) -> None:
         for path in ("d/b", "d/a", "d/sub/x", "e"):
             storage.put(path, b"")
@@ -102,16 +86,9 @@ class StorageSuite:
         assert not storage.exists("dd")
         assert storage.put_if_absent("dd", b"again")
 
-    def test_a_deleted_file_can_still_be_written_unseen(self, storage: Storage) -> None:
-        file = storage.create_append("gone")
-        storage.delete("gone")
-        assert file.write(b"x") == 1
-        assert not storage.exists("gone")
-        file.close()
-
     @pytest.mark.parametrize("path", ["", "/etc/passwd", "..", "../x", "a/../../x", "a/..", "a\0b"])
     def test_no_path_leaves_the_directory(self, storage: Storage, path: str) -> None:
-        for use in (storage.read, storage.exists, storage.names, storage.delete, storage.create_append):
+        for use in (storage.read, storage.exists, storage.names, storage.delete):
             with pytest.raises(ConfigError):
                 use(path)
         for put in (storage.put, storage.put_if_absent):
@@ -119,6 +96,64 @@ class StorageSuite:
                 put(path, b"")
 
     def test_strange_names_are_taken(self, storage: Storage) -> None:
-        for path in ("a b=c,d/[x]", "..a", "a..b/c", "ünï", "x" * 200):
-            storage.put(path, b"1")
+        paths = ("a b=c,d/[x]", "..a", "a..b/c", "ünï", "x" * 200, "50%/a#b", "a?b&c", "it's*", "{~}", "back\\slash", "a+b%20c")
+        for path in paths:
+            assert storage.put_if_absent(path, b"1")
+            assert not storage.put_if_absent(path, b"2")
+            assert storage.exists(path)
             assert storage.read(path) == b"1"
+        assert storage.names("50%") == ["a#b"]
+        for path in paths:
+            storage.delete(path)
+            assert not storage.exists(path)
+
+    def test_a_name_that_others_begin_with_is_another(self, storage: Storage) -> None:
+        storage.put("trial_1/row", b"1")
+        storage.put("trial_10/row", b"10")
+        storage.put("trial_1.txt", b"text")
+        assert storage.names("trial_1") == ["row"]
+        storage.delete("trial_1")
+        assert storage.read("trial_10/row") == b"10"
+        assert storage.read("trial_1.txt") == b"text"
+        assert not storage.exists("trial_1")
+
+    def test_bytes_come_back_as_they_went(self, storage: Storage) -> None:
+        data = bytes(range(256)) * 4096
+        storage.put("large", data)
+        assert storage.read("large") == data
+        assert storage.read("large", len(data) - 3) == data[-3:]
+        assert storage.read("large", len(data)) == b""
+
+
+class AppendingSuite(StorageSuite):
+    """The same for an `AppendingStorage`."""
+
+    def test_appends_are_visible_when_write_returns(self, storage: AppendingStorage) -> None:
+        file = storage.create_append("logs/one")
+        assert storage.read("logs/one") == b""
+        assert file.write(b"abc") == 3
+        assert storage.read("logs/one") == b"abc"
+        assert file.write(b"def") == 3
+        file.sync()
+        assert storage.read("logs/one", 2) == b"cdef"
+        file.close()
+        file.close()
+        assert storage.read("logs/one") == b"abcdef"
+
+    def test_a_file_is_created_exclusively(self, storage: AppendingStorage) -> None:
+        storage.create_append("one").close()
+        with pytest.raises(StorageError):
+            storage.create_append("one")
+        assert not storage.put_if_absent("one", b"x")
+
+    def test_a_deleted_file_can_still_be_written_unseen(self, storage: AppendingStorage) -> None:
+        file = storage.create_append("gone")
+        storage.delete("gone")
+        assert file.write(b"x") == 1
+        assert not storage.exists("gone")
+        file.close()
+
+    @pytest.mark.parametrize("path", ["", "/etc/passwd", "../x"])
+    def test_no_appended_file_leaves_the_directory(self, storage: AppendingStorage, path: str) -> None:
+        with pytest.raises(ConfigError):
+            storage.create_append(path)

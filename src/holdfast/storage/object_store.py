@@ -1,0 +1,191 @@
+"""`ObjectStorage`: the storage port on an object store (S3, Google Cloud Storage, Azure Blob Storage), through obstore.
+
+Knows that a conditional put is not to be believed by itself: a reply may be lost after the store has committed, and 409 comes
+for an object that does not stand there. So each object carries a random nonce in its metadata, "already exists" is answered by
+reading that back, and retries are ours, not the client's. It refuses to know what the objects hold. A directory is what the
+names of objects have in common; there are no empty ones, and nothing can be appended to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from holdfast.clock import Clock, SystemClock
+from holdfast.errors import ConfigError
+from holdfast.storage.patience import AskAgain, Patience
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+__all__ = ["NONCE", "ObjectStorage"]
+
+NONCE = "holdfastnonce"  # letters alone: what Azure allows as a name, and nobody rewrites
+_PATIENCE_S = 60.0
+
+
+class ObjectStorage:
+    """One experiment's objects: all below one prefix of one bucket.
+
+    Args:
+        connect: Makes obstore's client for the bucket, with the credentials as they are by then.
+        prefix: What the names of all objects begin with, without "/" at its ends; may be empty.
+        root: The place as it is shown: no query, no secret.
+        patience_s: How long a store that fails is asked again.
+        clock: For that.
+
+    Attributes:
+        root: As given.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], ObjectStore],
+        prefix: str,
+        root: str,
+        *,
+        patience_s: float = _PATIENCE_S,
+        clock: Clock | None = None,
+    ) -> None:
+        self.root = root
+        self._connect = connect
+        self._store = connect()
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._patience = Patience(root, patience_s, clock or SystemClock(), self._reconnect)
+
+    def put_if_absent(self, path: str, data: bytes) -> bool:
+        """Creates an object unless one stands there, in one request that nobody else's can come between.
+
+        Returns:
+            Whether this call created it, also where the store's reply was lost and the call repeated.
+
+        Raises:
+            StorageError: The store refuses, or cannot be reached; then the object may stand there, now or a little later.
+        """
+        from obstore.exceptions import AlreadyExistsError
+
+        key, nonce = self._key(path), os.urandom(16).hex()
+
+        def attempt() -> bool:
+            try:
+                self._put(key, data, nonce, mode="create")
+            except AlreadyExistsError:
+                try:
+                    return self._nonce_at(key) == nonce
+                except FileNotFoundError:  # S3's 409: another request for that name was under way, and has come to nothing
+                    raise AskAgain("the store answered 409 for an object that does not stand there") from None
+            return True
+
+        return self._patience.call("create", path, attempt)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Creates or replaces an object, atomically."""
+        key, nonce = self._key(path), os.urandom(16).hex()
+        self._patience.call("write", path, lambda: self._put(key, data, nonce, mode="overwrite"))
+
+    def read(self, path: str, offset: int = 0) -> bytes:
+        """The bytes from `offset` to the end.
+
+        Raises:
+            FileNotFoundError: There is no object.
+        """
+        import obstore
+
+        key = self._key(path)
+
+        def attempt() -> bytes:
+            options: Any = {"range": {"offset": offset}} if offset else {}
+            try:
+                return bytes(obstore.get(self._store, key, options=options).bytes())
+            except FileNotFoundError:
+                raise
+            except Exception as error:  # obstore has no class of its own for a range that begins at or behind the end
+                if offset and ("416 Range" in str(error) or "Wanted range starting at" in str(error)):
+                    return b""
+                raise
+
+        return self._patience.call("read", path, attempt)
+
+    def exists(self, path: str) -> bool:
+        """Whether an object of that name, or one below it, stands there."""
+        import obstore
+
+        key = self._key(path)
+
+        def attempt() -> bool:
+            try:
+                obstore.head(self._store, key)
+            except FileNotFoundError:
+                return bool(next(iter(obstore.list(self._store, f"{key}/", chunk_size=1)), []))
+            return True
+
+        return self._patience.call("look at", path, attempt)
+
+    def names(self, directory: str) -> list[str]:
+        """The sorted names directly below a prefix; empty where there are none. One request per 1,000 objects."""
+        import obstore
+
+        key = f"{self._key(directory)}/"
+
+        def attempt() -> list[str]:
+            found = obstore.list_with_delimiter(self._store, key)
+            below = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
+            return sorted(name[len(key) :] for name in below if len(name) > len(key))
+
+        return self._patience.call("list", directory, attempt)
+
+    def delete(self, path: str) -> None:
+        """Removes an object and all below that name; nothing where there is none. May be repeated."""
+        import obstore
+
+        key = self._key(path)
+
+        def attempt() -> None:
+            doomed = [key, *(meta["path"] for page in obstore.list(self._store, f"{key}/") for meta in page)]
+            for at in range(0, len(doomed), 1000):
+                try:
+                    obstore.delete(self._store, doomed[at : at + 1000])
+                except FileNotFoundError:  # some stores say so of a single object; gone is what it is to be
+                    for one in doomed[at : at + 1000]:
+                        _delete_one(self._store, one)
+
+        self._patience.call("delete", path, attempt)
+
+    def nonce_at(self, path: str) -> str:
+        """The nonce of the object that stands there; empty where it carries none.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        key = self._key(path)
+        return self._patience.call("look at", path, lambda: self._nonce_at(key))
+
+    def _put(self, key: str, data: bytes, nonce: str, *, mode: str) -> None:
+        import obstore
+
+        chosen: Any = mode
+        obstore.put(self._store, key, data, mode=chosen, attributes={NONCE: nonce}, use_multipart=False)
+
+    def _nonce_at(self, key: str) -> str:
+        import obstore
+
+        return str(obstore.get(self._store, key, options={"head": True}).attributes.get(NONCE, ""))
+
+    def _reconnect(self) -> None:
+        self._store = self._connect()
+
+    def _key(self, path: str) -> str:
+        parts = path.split("/")
+        if not path or path[0] == "/" or ".." in parts or any(ord(letter) < 32 for letter in path):
+            raise ConfigError(f"{path!r} leaves the experiment's place {self.root}: give a relative path without '..'")
+        return self._prefix + path
+
+
+def _delete_one(store: ObjectStore, key: str) -> None:
+    import obstore
+
+    try:
+        obstore.delete(store, key)
+    except FileNotFoundError:
+        return

@@ -1,0 +1,127 @@
+"""Object stores keep the storage port's promises, each on a server that speaks its protocol; what lies or refuses is caught."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+
+import object_servers
+from holdfast.errors import StorageError
+from holdfast.storage.base import Storage
+from holdfast.storage.object_store import ObjectStorage
+from holdfast.storage.probing import probe
+from holdfast.storage.uri import open_place, parse
+from holdfast.testing.storage_suite import StorageSuite
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("object servers")]
+
+
+class ServerSuite(StorageSuite):
+    """The suite on a server, which runs as long as the class; each test has a prefix of its own."""
+
+    serve: object = None
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls) -> Iterator[object_servers.Server]:
+        with cls.serve() as server:
+            yield server
+
+    @pytest.fixture
+    def storage(self, server: object_servers.Server, monkeypatch: pytest.MonkeyPatch) -> Storage:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        return open_place(parse(server.uri).below(os.urandom(4).hex()))
+
+    def test_the_probe_is_content_and_leaves_nothing(self, storage: ObjectStorage) -> None:
+        probe(storage)
+        assert storage.names("journal") == []
+
+    def test_of_eight_processes_one_wins_each_of_200_names(self, server: object_servers.Server, storage: ObjectStorage) -> None:
+        """The race that put-if-absent exists for."""
+        uri = parse(server.uri).below(storage.root.rpartition("/")[2]).uri
+        context = multiprocessing.get_context("spawn")
+        barrier, queue = context.Barrier(8), context.SimpleQueue()
+        racers = [context.Process(target=_race, args=(uri, who, barrier, queue)) for who in range(8)]
+        for racer in racers:
+            racer.start()
+        won = [name for _ in racers for name in queue.get()]
+        for racer in racers:
+            racer.join()
+        assert sorted(key for key, _ in won) == list(range(200))
+        assert all(storage.read(f"race/{key}") == b"%d" % who for key, who in won)
+
+
+def _race(uri: str, who: int, barrier: object, queue: object) -> None:
+    storage = open_place(parse(uri))
+    barrier.wait()
+    queue.put([(key, who) for key in range(200) if storage.put_if_absent(f"race/{key}", b"%d" % who)])
+
+
+class TestMinistack(ServerSuite):
+    serve = staticmethod(object_servers.ministack)
+
+
+class TestMoto(ServerSuite):
+    serve = staticmethod(object_servers.moto)
+
+
+class TestAzurite(ServerSuite):
+    serve = staticmethod(object_servers.azurite)
+
+
+class TestFakeGcs(ServerSuite):
+    serve = staticmethod(object_servers.fake_gcs)
+
+
+class TestMemory(StorageSuite):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        from obstore.store import MemoryStore
+
+        store = MemoryStore()
+        return ObjectStorage(lambda: store, "some/where", "memory://some/where")
+
+
+@pytest.fixture
+def as_test_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in object_servers.S3_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_server_that_ignores_conditions_is_refused(tmp_path, as_test_user) -> None:
+    with object_servers.rclone(tmp_path) as server:
+        storage = open_place(parse(server.uri))
+        with pytest.raises(StorageError, match=r"cannot keep two drivers apart: it accepts a conditional put .* and ignores"):
+            probe(storage)
+        assert storage.names("journal") == []
+
+
+def test_a_server_that_refuses_conditions_is_refused_at_once(as_test_user) -> None:
+    calls = []
+    with (
+        object_servers.answering(lambda request, body: calls.append(request.command) or 501) as uri,
+        pytest.raises(StorageError, match=r"the store answered 501.* choose another storage_path"),
+    ):
+        probe(open_place(parse(uri)))
+    assert calls == ["PUT"]
+
+
+def serving(which: str) -> AbstractContextManager[object_servers.Server]:
+    return getattr(object_servers, which)()
+
+
+@pytest.mark.parametrize("which", ["ministack", "azurite"])
+def test_a_bucket_that_is_not_there_is_never_taken_for_an_empty_one(which, monkeypatch) -> None:
+    with serving(which) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        storage = open_place(parse(server.uri.replace("bucket", "other")))
+        uses = [storage.names, storage.exists, storage.delete, storage.read]
+        for use in [*uses, lambda path: storage.put(path, b""), lambda path: storage.put_if_absent(path, b"")]:
+            with pytest.raises(StorageError, match=r"://other/some/where/x: there is no such bucket"):
+                use("x")
