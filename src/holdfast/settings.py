@@ -21,6 +21,7 @@ SETTINGS = {
     "HOLDFAST_RESOURCES": 'what else trials may ask for, as JSON: {"hdd": 80}',
     "HOLDFAST_GRACE_S": "how many seconds trials have to leave after Ctrl+C, SIGTERM or SIGUSR1 (default 15)",
     "HOLDFAST_LOG_BYTES": "how large the log of an attempt grows before it is rotated (default 16777216; 0: without bound)",
+    "HOLDFAST_CACHE_DIR": "where this machine keeps what an object store may not have yet (default ~/.cache/holdfast)",
     "HOLDFAST_TOKEN": "set by holdfast in each process that belongs to a trial: <experiment id>.<epoch>",
     "HOLDFAST_FAULTS": "crash points to arm, for tests: point:count=stop|kill, separated by commas",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1: no result.json, progress.csv, params.json, params.pkl",
@@ -57,6 +58,12 @@ def log_bytes() -> int:
     if not text.isdecimal():
         raise ConfigError(f"HOLDFAST_LOG_BYTES={text!r}: a whole number of bytes, 0 for no bound.")
     return int(text)
+
+
+def cache_dir() -> str:
+    """`HOLDFAST_CACHE_DIR`, absolute."""
+    usual = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "holdfast")
+    return os.path.abspath(os.path.expanduser(os.environ.get("HOLDFAST_CACHE_DIR") or usual))
 
 
 def token() -> str:

@@ -9,7 +9,8 @@ import pytest
 from holdfast.storage.base import Storage
 from holdfast.storage.local import LocalStorage
 from holdfast.testing.disk import SimulatedStorage
-from holdfast.testing.storage_suite import AppendingSuite
+from holdfast.testing.storage_suite import AppendingSuite, StorageSuite
+from holdfast.testing.store import SimulatedStore
 
 
 class TestLocalStorage(AppendingSuite):
@@ -31,3 +32,15 @@ class TestSimulatedStorage(AppendingSuite):
     @pytest.fixture
     def storage(self) -> Storage:
         return SimulatedStorage()
+
+
+class TestSimulatedStore(StorageSuite):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return SimulatedStore(SimulatedStorage())
+
+
+class TestTheDiskBesideASimulatedStore(AppendingSuite):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return SimulatedStore(SimulatedStorage()).disk

@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from holdfast.storage.base import Storage
+
 TESTS = Path(__file__).parents[1]
 
 
@@ -28,6 +30,7 @@ class Task(NamedTuple):
         snapshots: "never", "each" or "random".
         seed: Of all chance in the task.
         crash: Crash the restored run too, at a random operation, and give back that disk instead of an end.
+        store: Whether the experiment lives on an object store, which is on that disk beside the machine's own.
     """
 
     job: str
@@ -36,6 +39,7 @@ class Task(NamedTuple):
     snapshots: str
     seed: int
     crash: bool = False
+    store: bool = False
 
 
 class Found(NamedTuple):
@@ -115,6 +119,7 @@ def carry_out(task: Task) -> Found:
     from holdfast._journal import read
     from holdfast.testing.disk import SimulatedStorage, crash
     from holdfast.testing.simulation import digest
+    from holdfast.testing.store import SimulatedStore
     from simulation.checking import problems_of
     from simulation.extensions import AT_ONCE, EXTENDED
     from simulation.jobs import JOBS
@@ -122,13 +127,14 @@ def carry_out(task: Task) -> Found:
 
     chance = random.Random(task.seed)
     due = {"never": lambda *_: False, "each": lambda *_: True, "random": lambda *_: chance.random() < 0.3}[task.snapshots]
-    disk = SimulatedStorage()
-    disk.begin_with(task.files)
+    found = SimulatedStorage()
+    found.begin_with(task.files)
+    disk: Storage = SimulatedStore(found) if task.store else found
     before = list(read(disk))
     simulation = {**JOBS, **PAIRS, **EXTENDED, **AT_ONCE}[task.job](task.workers)
     simulation.run(disk, snapshot_due=due)
     if task.crash:
-        again = crash(disk, chance.randrange(len(disk.log) + 1), chance, chance.choice(["kill", "power"]))
+        again = crash(found, chance.randrange(len(found.log) + 1), chance, chance.choice(["kill", "power"]))
         return Found([], [], [], again.files())
     after = list(read(disk))
     problems = problems_of(disk)

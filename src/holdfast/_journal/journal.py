@@ -1,4 +1,4 @@
-"""The journal of one driver, open: appending under the fence, syncing, closing.
+"""The journal of one driver in files, open: appending under the fence, syncing, closing.
 
 Knows the order of things in rules 1, 3 and 5 of the recovery rules: write, look for a later claim, only then return. It refuses
 to know how an epoch is claimed and what events mean, and decides nothing about an experiment.
@@ -21,12 +21,12 @@ from holdfast._journal.segment_writer import SegmentWriter
 from holdfast.errors import Fenced, InternalError, StorageError, TuneError
 from holdfast.storage.base import AppendingStorage
 
-__all__ = ["SEGMENT_BYTES", "Journal"]
+__all__ = ["SEGMENT_BYTES", "FileJournal"]
 
 SEGMENT_BYTES = 64 << 20
 
 
-class Journal:
+class FileJournal:
     """An open journal. One thread calls it; `durable` may be read from any.
 
     After `Fenced` or `StorageError` it is at its end: each later call raises the same, and nothing more is written.

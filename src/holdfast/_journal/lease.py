@@ -7,6 +7,7 @@ costs a driver its tenure, never a record.
 from __future__ import annotations
 
 import os
+from typing import Protocol
 
 import msgspec
 
@@ -15,7 +16,7 @@ from holdfast.clock import Clock
 from holdfast.errors import ExperimentBusy
 from holdfast.storage.base import Storage
 
-__all__ = ["BEAT_PERIOD_S", "PATIENCE_S", "Owner", "wait_politely"]
+__all__ = ["BEAT_PERIOD_S", "PATIENCE_S", "FileSigns", "Owner", "Signs", "wait_politely"]
 
 BEAT_PERIOD_S = 5.0
 PATIENCE_S = 3 * BEAT_PERIOD_S
@@ -63,8 +64,37 @@ class Owner(msgspec.Struct, frozen=True, array_like=True):
         return _started(self.pid) == self.start_ticks
 
 
-def wait_politely(storage: Storage, epoch: int, owner: Owner, clock: Clock) -> None:
-    """Returns when the driver of `epoch` may be presumed dead, or its epoch is over.
+class Signs(Protocol):
+    """What there is to see of a driver."""
+
+    def beat(self) -> bytes:
+        """Changes while it lives."""
+
+    def over(self) -> bool:
+        """Whether its epoch is sealed or another one claimed: the caller must look again."""
+
+
+class FileSigns:
+    """Signs of life of the driver of an epoch of a journal in files."""
+
+    def __init__(self, storage: Storage, epoch: int) -> None:
+        self._storage = storage
+        self._epoch = epoch
+
+    def beat(self) -> bytes:
+        """How often its heart has beaten, as bytes."""
+        try:
+            return b"+" + self._storage.read(layout.beat_path(self._epoch))
+        except FileNotFoundError:
+            return b""
+
+    def over(self) -> bool:
+        """Whether there is its seal, or a later claim."""
+        return any(map(self._storage.exists, (layout.seal_path(self._epoch), layout.claim_path(self._epoch + 1))))
+
+
+def wait_politely(root: str, owner: Owner, clock: Clock, signs: Signs) -> None:
+    """Returns when the driver of an epoch may be presumed dead, or its epoch is over.
 
     A visible owner is looked up: dead, this returns at once. Of another, the heartbeat's value is watched for 15 s on the
     caller's own clock; a seal or a later claim ends the wait, for the caller must look again.
@@ -74,24 +104,16 @@ def wait_politely(storage: Storage, epoch: int, owner: Owner, clock: Clock) -> N
     """
     if owner.visible():
         if owner.alive():
-            raise ExperimentBusy(storage.root, str(owner))
+            raise ExperimentBusy(root, str(owner))
         return
-    first = _beats(storage, epoch)
+    first = signs.beat()
     begin = clock.monotonic()
     while clock.monotonic() - begin < PATIENCE_S:
         clock.sleep(_LOOK_EVERY_S)
-        if storage.exists(layout.seal_path(epoch)) or storage.exists(layout.claim_path(epoch + 1)):
+        if signs.over():
             return
-        if _beats(storage, epoch) != first:
-            raise ExperimentBusy(storage.root, str(owner))
-
-
-def _beats(storage: Storage, epoch: int) -> int:
-    """How often the driver's heart has beaten; -1 before the first."""
-    try:
-        return len(storage.read(layout.beat_path(epoch)))
-    except FileNotFoundError:
-        return -1
+        if signs.beat() != first:
+            raise ExperimentBusy(root, str(owner))
 
 
 def _boot_id() -> str:

@@ -16,7 +16,7 @@ from holdfast._journal.lease import Owner
 from holdfast.errors import ExperimentNotFound, JournalError, JournalTooNew
 from holdfast.storage.base import Storage
 
-__all__ = ["Claim", "Cut", "Ledger", "Packed", "Seal", "birth_bytes", "too_new"]
+__all__ = ["Claim", "Cut", "Ledger", "Packed", "Seal", "birth_bytes", "read_birth", "too_new"]
 
 
 class Claim(msgspec.Struct, frozen=True, array_like=True):
@@ -110,7 +110,7 @@ class Ledger:
         self._seals: dict[int, Seal] = {0: Seal(0, 0, 0, 0, b"", 0, 0, 0)}  # the birth ends its own epoch; no gaps
         self._claims: dict[int, Claim] = {}
         self._pack: tuple[str, list[Packed]] = ("", [])
-        self.birth = _read_birth(storage)
+        self.birth = read_birth(storage)
         assert isinstance(self.birth.event, ExperimentCreated)
         self.experiment_id = self.birth.event.experiment_id
 
@@ -153,6 +153,11 @@ class Ledger:
     def claimed(self, epoch: int) -> bool:
         """Whether an epoch has been claimed."""
         return self.storage.exists(layout.claim_path(epoch))
+
+    def last_of(self, epoch: int) -> int | None:
+        """The last position of an epoch that counts; None while it has no seal."""
+        seal = self.seal(epoch)
+        return None if seal is None else seal.last
 
     def seal(self, epoch: int) -> Seal | None:
         """Where an epoch ends; None while it has no seal.
@@ -213,7 +218,13 @@ class Ledger:
         return self._pack[1]
 
 
-def _read_birth(storage: Storage) -> Record:
+def read_birth(storage: Storage) -> Record:
+    """The record at position 0.
+
+    Raises:
+        ExperimentNotFound: There is no birth.
+        JournalError: The birth does not read.
+    """
     try:
         data = storage.read(layout.BIRTH)
     except FileNotFoundError as error:

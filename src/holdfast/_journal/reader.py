@@ -1,4 +1,4 @@
-"""Reading the history: all records in order, once (`read`) or as they come (`Follower`).
+"""Reading a history in files: all records in order, once (`read_files`) or as they come (`FileFollower`).
 
 Knows how epochs follow one another. It refuses to know who drives, and never writes, locks or unpickles: it may run beside a
 live driver and in a directory that it cannot write to.
@@ -17,15 +17,10 @@ from holdfast._journal.segment import Part, header_of, live_parts, sealed_parts
 from holdfast.errors import JournalError
 from holdfast.storage.base import Storage
 
-__all__ = ["Follower", "exists", "last_of_ended", "read", "records_of"]
+__all__ = ["FileFollower", "last_of_ended_files", "read_files", "records_of"]
 
 
-def exists(storage: Storage) -> bool:
-    """Whether an experiment was created here."""
-    return storage.exists(layout.BIRTH)
-
-
-def read(storage: Storage, after: int = -1) -> Iterator[Record]:
+def read_files(storage: Storage, after: int = -1) -> Iterator[Record]:
     """All records behind position `after`, in order.
 
     Beside a live driver this ends at what is written when the last epoch is reached; what was not acknowledged by then may
@@ -58,7 +53,7 @@ def read(storage: Storage, after: int = -1) -> Iterator[Record]:
             yield from records_of(sealed_parts(ledger, seal), epoch, after)
 
 
-def last_of_ended(storage: Storage) -> Record | None:
+def last_of_ended_files(storage: Storage) -> Record | None:
     """The last record of a journal whose last driver closed it; None where one crashed or is at work. Reads one epoch only.
 
     Raises:
@@ -93,7 +88,7 @@ def records_of(parts: list[Part], epoch: int, after: int = -1) -> Iterator[Recor
             yield record
 
 
-class Follower:
+class FileFollower:
     """Reads a history that grows. Each `poll` costs what is new, and one listing of a directory."""
 
     def __init__(self, storage: Storage) -> None:

@@ -6,16 +6,28 @@ does not count: losing or damaging any of them is no damage.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 from holdfast._journal import layout
 from holdfast._journal.codec import SNAPSHOT, unwrap, wrap
-from holdfast._journal.ledger import Ledger
 from holdfast.errors import JournalError
+from holdfast.storage.base import Storage
 
-__all__ = ["load_snapshot", "readable", "save_snapshot", "snapshots"]
+__all__ = ["Epochs", "load_snapshot", "readable", "save_snapshot", "snapshots"]
 
 _KEPT = 2
+
+
+class Epochs(Protocol):
+    """What a snapshot must know of the journal, of either kind."""
+
+    storage: Storage
+    experiment_id: str
+
+    def last_of(self, epoch: int) -> int | None:
+        """The last position of an epoch that counts; None where none of its records can become void any more, or yet."""
 
 
 class _Snapshot(msgspec.Struct, frozen=True, array_like=True):
@@ -29,46 +41,46 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Snapshot).decode
 
 
-def save_snapshot(ledger: Ledger, epoch: int, schema: int, position: int, payload: bytes) -> None:
+def save_snapshot(epochs: Epochs, epoch: int, schema: int, position: int, payload: bytes) -> None:
     """Publishes a snapshot whole, and deletes all but the newest two. The caller sees to it that `position` is durable."""
-    data = wrap(SNAPSHOT, ledger.experiment_id, _encode(_Snapshot(epoch, position, schema, payload)))
-    ledger.storage.put_if_absent(layout.snapshot_path(epoch, position), data)
-    for path in snapshots(ledger)[:-_KEPT]:
-        ledger.storage.delete(path)
+    data = wrap(SNAPSHOT, epochs.experiment_id, _encode(_Snapshot(epoch, position, schema, payload)))
+    epochs.storage.put_if_absent(layout.snapshot_path(epoch, position), data)
+    for path in snapshots(epochs)[:-_KEPT]:
+        epochs.storage.delete(path)
 
 
-def load_snapshot(ledger: Ledger, schema: int, written: int) -> tuple[int, bytes] | None:
+def load_snapshot(epochs: Epochs, schema: int, written: int) -> tuple[int, bytes] | None:
     """The newest snapshot of this schema that lies on the surviving history; None where there is none.
 
     Args:
-        ledger: The epochs.
+        epochs: The epochs.
         schema: The schema that the caller understands.
         written: The last position on record.
     """
-    for path in reversed(snapshots(ledger)):
-        snapshot = _sound(ledger, path)
+    for path in reversed(snapshots(epochs)):
+        snapshot = _sound(epochs, path)
         if snapshot is None or snapshot.schema != schema or snapshot.position > written:
             continue
-        seal = ledger.seal(snapshot.epoch)
+        last = epochs.last_of(snapshot.epoch)
         # A driver that was taken over may have folded records that the seal of its epoch made void.
-        if seal is None or snapshot.position <= seal.last:
+        if last is None or snapshot.position <= last:
             return snapshot.position, snapshot.payload
     return None
 
 
-def snapshots(ledger: Ledger) -> list[str]:
+def snapshots(epochs: Epochs) -> list[str]:
     """The paths of all snapshots, oldest first."""
-    return [f"{layout.SNAPSHOTS}/{name}" for name in ledger.storage.names(layout.SNAPSHOTS) if name.endswith(".snap")]
+    return [f"{layout.SNAPSHOTS}/{name}" for name in epochs.storage.names(layout.SNAPSHOTS) if name.endswith(".snap")]
 
 
-def readable(ledger: Ledger, path: str) -> bool:
+def readable(epochs: Epochs, path: str) -> bool:
     """Whether a snapshot reads, of whatever schema."""
-    return _sound(ledger, path) is not None
+    return _sound(epochs, path) is not None
 
 
-def _sound(ledger: Ledger, path: str) -> _Snapshot | None:
+def _sound(epochs: Epochs, path: str) -> _Snapshot | None:
     try:
-        snapshot = _decode(unwrap(SNAPSHOT, ledger.experiment_id, ledger.storage.read(path), path))
+        snapshot = _decode(unwrap(SNAPSHOT, epochs.experiment_id, epochs.storage.read(path), path))
     except (JournalError, FileNotFoundError, msgspec.MsgspecError):
         return None  # damaged, deleted meanwhile or of another version: replay does without
     return snapshot if path == layout.snapshot_path(snapshot.epoch, snapshot.position) else None

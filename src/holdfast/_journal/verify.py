@@ -1,4 +1,4 @@
-"""`verify`: reads everything and tells of all damage at once, writing nothing.
+"""`verify_files`: reads everything and tells of all damage at once, writing nothing.
 
 Knows every file of a journal. It refuses to mend anything.
 """
@@ -15,7 +15,7 @@ from holdfast._journal.snapshot import readable, snapshots
 from holdfast.errors import JournalError
 from holdfast.storage.base import Storage
 
-__all__ = ["Problem", "verify"]
+__all__ = ["Problem", "problem_of", "verify_files"]
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -36,7 +36,7 @@ class Problem(msgspec.Struct, frozen=True):
     fatal: bool
 
 
-def verify(storage: Storage) -> list[Problem]:
+def verify_files(storage: Storage) -> list[Problem]:
     """All damage in a journal; empty where it is sound. Writes nothing, and may run beside a live driver.
 
     Raises:
@@ -47,12 +47,12 @@ def verify(storage: Storage) -> list[Problem]:
         ledger = Ledger(storage)
         newest = ledger.newest()
     except JournalError as error:
-        return [_fatal(error)]
+        return [problem_of(error)]
     for epoch in range(1, newest + 1):
         try:
             problems += _check_epoch(ledger, epoch)
         except JournalError as error:
-            problems.append(_fatal(error))
+            problems.append(problem_of(error))
     for path in snapshots(ledger):
         if not readable(ledger, path):
             problems.append(Problem(path, 0, "a snapshot that does not read", "None needed: replay does without it.", False))
@@ -60,7 +60,7 @@ def verify(storage: Storage) -> list[Problem]:
         try:
             ledger.pack(f"{layout.PACKS}/{name}")
         except JournalError as error:
-            problems.append(_fatal(error))
+            problems.append(problem_of(error))
     return problems
 
 
@@ -89,5 +89,6 @@ def _decode_all(ledger: Ledger, epoch: int) -> None:
             pass
 
 
-def _fatal(error: JournalError) -> Problem:
+def problem_of(error: JournalError) -> Problem:
+    """The error as something that keeps the experiment from being restored."""
     return Problem(error.file, error.offset, error.problem, error.remedy, True)

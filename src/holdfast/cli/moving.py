@@ -15,7 +15,7 @@ import click
 from holdfast import _journal
 from holdfast._core.events import EpochStarted, TrialSuggested
 from holdfast._core.experiment import ExperimentState
-from holdfast._journal import Owner, open_journal, wait_politely
+from holdfast._journal import FileSigns, Owner, open_journal, wait_politely
 from holdfast._projection.history import load_state
 from holdfast.cli import options
 from holdfast.cli.checking import all_problems
@@ -194,7 +194,7 @@ def _refuse_live(storage: LocalStorage, what: str) -> None:
         epoch = state.epoch
         owner = Owner(epoch.host, epoch.pid, epoch.boot_id, -1, epoch.start_ticks)  # not to be seen from here
         try:
-            wait_politely(storage, epoch.epoch, owner, SystemClock())
+            wait_politely(storage.root, owner, SystemClock(), FileSigns(storage, epoch.epoch))
         except TuneError as error:
             raise click.ClickException(f"{error} It is not {what}.") from error
 

@@ -8,6 +8,7 @@ store: the put confirmed. A file system whose appends can be trusted is an `Appe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 __all__ = ["AppendFile", "AppendingStorage", "Storage"]
@@ -54,6 +55,12 @@ class Storage(Protocol):
         """Removes a file or a whole directory, durably; nothing where there is none.
 
         A crash in the middle of a directory may leave a part of it: call again.
+        """
+
+    def delete_files(self, paths: Sequence[str]) -> None:
+        """Removes files, durably, in as few requests as the place allows; those that are not there are passed over.
+
+        A crash in the middle leaves some.
         """
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 
 from holdfast.errors import ConfigError, StorageError
 from holdfast.faults import armed, reach
@@ -204,6 +205,11 @@ class LocalStorage:
         except OSError as error:
             if error.errno not in _ABSENT:
                 raise _refused(error, "delete", full) from error
+
+    def delete_files(self, paths: Sequence[str]) -> None:
+        """Removes files, each durably; passes over those that are not there."""
+        for path in paths:
+            self.delete(path)
 
     def sweep(self, directory: str) -> int:
         """Removes what killed processes left staged in `directory`; returns how many files. Only for the one driver."""

@@ -9,7 +9,7 @@ names of objects have in common; there are no empty ones, and nothing can be app
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from holdfast.clock import Clock, SystemClock
@@ -142,15 +142,16 @@ class ObjectStorage:
         key = self._key(path)
 
         def attempt() -> None:
-            doomed = [key, *(meta["path"] for page in obstore.list(self._store, f"{key}/") for meta in page)]
-            for at in range(0, len(doomed), 1000):
-                try:
-                    obstore.delete(self._store, doomed[at : at + 1000])
-                except FileNotFoundError:  # some stores say so of a single object; gone is what it is to be
-                    for one in doomed[at : at + 1000]:
-                        _delete_one(self._store, one)
+            below = [meta["path"] for page in obstore.list(self._store, f"{key}/") for meta in page]
+            self._delete([key, *below])
 
         self._patience.call("delete", path, attempt)
+
+    def delete_files(self, paths: Sequence[str]) -> None:
+        """Removes objects, 1,000 in a request where the store can; passes over those that are not there."""
+        keys = [self._key(path) for path in paths]
+        if keys:
+            self._patience.call("delete", paths[0], lambda: self._delete(keys))
 
     def nonce_at(self, path: str) -> str:
         """The nonce of the object that stands there; empty where it carries none.
@@ -166,6 +167,16 @@ class ObjectStorage:
 
         chosen: Any = mode
         obstore.put(self._store, key, data, mode=chosen, attributes={NONCE: nonce}, use_multipart=False)
+
+    def _delete(self, keys: list[str]) -> None:
+        import obstore
+
+        for at in range(0, len(keys), 1000):
+            try:
+                obstore.delete(self._store, keys[at : at + 1000])
+            except FileNotFoundError:  # some stores say so of one that is gone, which it is to be; the others may be left
+                for key in keys[at : at + 1000]:
+                    _delete_one(self._store, key)
 
     def _nonce_at(self, key: str) -> str:
         import obstore

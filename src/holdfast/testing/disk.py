@@ -12,6 +12,7 @@ import errno
 import itertools
 import random
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -232,6 +233,11 @@ class SimulatedStorage(SimulatedDisk):
         with self._lock:
             for victim in self._now.below(path):  # one by one: a crash may leave a part of a directory
                 self._do(Operation("delete", victim))
+
+    def delete_files(self, paths: Sequence[str]) -> None:
+        """See the port."""
+        for path in paths:
+            self.delete(path)
 
     def _check(self, path: str) -> None:
         if not path or path.startswith("/") or ".." in path.split("/") or "\0" in path:

@@ -33,6 +33,7 @@ from holdfast.logger.policy import PolicyFiles
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
 from holdfast.testing.disk import SimulatedStorage
+from holdfast.testing.store import SimulatedStore
 
 __all__ = ["Reply", "Simulation", "digest"]
 
@@ -48,7 +49,7 @@ class _Overheard(SimulatedEngine):
         self._disk = disk
 
     def reply(self, trial_id: str, attempt: int, number: int, action: str, *, save: bool = False) -> None:
-        done = len(self._disk.log) if isinstance(self._disk, SimulatedStorage) else 0
+        done = len(self._disk.log) if isinstance(self._disk, (SimulatedStorage, SimulatedStore)) else 0
         self._replies.append((done, trial_id, number, action))
         super().reply(trial_id, attempt, number, action, save=save)
 
@@ -81,11 +82,15 @@ class Simulation:
     def begin(self) -> SimulatedStorage:
         """A new disk with the experiment's birth on it."""
         disk = SimulatedStorage()
+        self.begin_on(disk)
+        return disk
+
+    def begin_on(self, disk: Storage) -> None:
+        """Puts the experiment's birth on a new disk or store."""
         draft = drafted(*copy.deepcopy(self._job))
         policy = msgspec.structs.replace(draft.created.policy, end_checkpoint=bool(self._engine.get("on_demand")))
         if give_birth(disk, draft._replace(created=msgspec.structs.replace(draft.created, policy=policy))) is None:
             raise InternalError("a new disk held an experiment")
-        return disk
 
     def run(
         self,

@@ -107,6 +107,16 @@ class StorageSuite:
             storage.delete(path)
             assert not storage.exists(path)
 
+    def test_many_files_are_deleted_at_once(self, storage: Storage) -> None:
+        paths = [f"d/{number}" for number in range(20)]
+        for path in [*paths, "d/kept"]:
+            storage.put(path, b"")
+        storage.delete_files([*paths, "d/never"])
+        assert storage.names("d") == ["kept"]
+        storage.delete_files([])
+        storage.delete_files(["d/never", "d/kept"])
+        assert storage.names("d") == []
+
     def test_a_name_that_others_begin_with_is_another(self, storage: Storage) -> None:
         storage.put("trial_1/row", b"1")
         storage.put("trial_10/row", b"10")

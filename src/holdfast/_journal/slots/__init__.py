@@ -1,0 +1,1 @@
+"""The journal where nothing can be appended: numbered slots, each created once with one put-if-absent."""
