@@ -65,10 +65,13 @@ class Courier:
         with self._changed:
             while self._thread is not None and self._size >= _WAITING_BYTES and not self._leave:
                 self._changed.wait()
+            first = not self._waiting
             self._waiting += payloads
             self._size += sum(map(len, payloads))
-            self._hurry = self._hurry or hurry or self._size >= FLUSH_BYTES
-            self._changed.notify_all()
+            if not self._hurry and (hurry or self._size >= FLUSH_BYTES):
+                self._hurry = first = True
+            if first:
+                self._changed.notify_all()
 
     def drain(self) -> None:
         """Returns when all that was added is on the store.
@@ -87,9 +90,11 @@ class Courier:
     def tick(self, now: float) -> None:
         """Carries what is due at `now` (monotonic seconds). Errors go to `failed`."""
         with self._changed:
-            if self._waiting and self._since is None:
+            if self._since is None:
                 self._since = now
-            due = bool(self._waiting) and (self._hurry or now - (self._since or now) >= FLUSH_S)
+            due = bool(self._waiting) and (self._hurry or now - self._since >= FLUSH_S)
+            if not self._waiting:
+                self._since = None
         if due:
             self._at_work()
 

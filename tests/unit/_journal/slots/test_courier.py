@@ -41,20 +41,21 @@ def courier(store: Store) -> Courier:
     return Courier(store.carry, store.rest, store.failed.append)
 
 
-def test_a_group_goes_a_second_after_its_first_record(courier, store):
+@pytest.mark.parametrize("zero", [0.0, 10.0])
+def test_a_group_goes_a_second_after_its_first_record(courier, store, zero):
     courier.add([b"1"], hurry=False)
-    courier.tick(10.0)
+    courier.tick(zero)
     courier.add([b"2"], hurry=False)
-    courier.tick(10.9)
+    courier.tick(zero + 0.9)
     assert store.groups == []
-    courier.tick(11.0)
+    courier.tick(zero + 1.0)
     assert store.groups == [[b"1", b"2"]]
     assert store.rested == 1
-    courier.tick(12.0)
+    courier.tick(zero + 2.0)
     courier.add([b"3"], hurry=False)
-    courier.tick(20.0)
+    courier.tick(zero + 10.0)
     assert store.groups == [[b"1", b"2"]]
-    courier.tick(21.0)
+    courier.tick(zero + 11.0)
     assert store.groups[1:] == [[b"3"]]
 
 
