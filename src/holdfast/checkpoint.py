@@ -1,7 +1,7 @@
 """Checkpoints as a user sees them: a directory of files with a little metadata.
 
-This module knows directories. It does not know trials, indices or how a checkpoint is kept for good
-(`holdfast._worker.persist` does that when one is reported).
+This module knows directories, on this machine and on object stores. It does not know trials, indices or how a checkpoint is kept
+for good (`holdfast._worker.persist` does that when one is reported).
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from holdfast._core.ids import MANIFEST, METADATA
 from holdfast.errors import ConfigError
 
-__all__ = ["MANIFEST", "METADATA", "Checkpoint"]
+if TYPE_CHECKING:
+    from holdfast.storage.object_store import ObjectStorage
 
-MANIFEST = ".holdfast_manifest.json"
-METADATA = ".metadata.json"
+__all__ = ["MANIFEST", "METADATA", "Checkpoint"]
 
 
 class Checkpoint:
@@ -26,20 +27,32 @@ class Checkpoint:
     Two are equal when they name the same directory. Pickling one sends its path, not its files.
 
     Args:
-        path: The directory; made absolute. `file://` is understood.
+        path: The directory; made absolute. `file://` is understood, and so are places in a cloud: `s3://bucket/path`, `gs://`,
+            `az://`, with parameters as in docs/storage.md.
         filesystem: A `pyarrow.fs.FileSystem`; only local ones are supported, and None is one.
 
+    Attributes:
+        path: The absolute path; for a place in a cloud, bucket and path without scheme: what `filesystem` takes.
+
     Raises:
-        ConfigError: The path is a URI, or the filesystem one, of a place that is not local.
+        ConfigError: A URI that names no such place or holds a secret, or a filesystem that is not local.
     """
 
     def __init__(self, path: str | os.PathLike[str], filesystem: Any = None) -> None:
         text = os.fspath(path).removeprefix("file://")
+        self._uri = ""
         if "://" in text:
-            raise ConfigError(f"Checkpoint({text!r}): only local directories are supported. Download it first.")
+            from holdfast.storage.uri import parse
+
+            place = parse(text)
+            if filesystem is not None or not place.prefix:
+                raise ConfigError(f"Checkpoint({place.shown}): name a directory in the bucket, and no filesystem with a URI.")
+            self._uri = place.uri
+            self.path: str = f"{place.bucket}/{place.prefix}"
+            return
         if filesystem is not None and getattr(filesystem, "type_name", "") != "local":
             raise ConfigError(f"Checkpoint({text!r}, filesystem={filesystem!r}): only a local filesystem is supported.")
-        self.path: str = os.path.abspath(text)
+        self.path = os.path.abspath(text)
 
     @classmethod
     def from_directory(cls, path: str | os.PathLike[str]) -> Checkpoint:
@@ -48,10 +61,10 @@ class Checkpoint:
 
     @property
     def filesystem(self) -> Any:
-        """A `pyarrow.fs.LocalFileSystem`.
+        """A `pyarrow.fs.LocalFileSystem`, or an `S3FileSystem` for a checkpoint on S3.
 
         Raises:
-            ConfigError: pyarrow is not installed.
+            ConfigError: pyarrow is not installed, or the checkpoint is on another cloud.
         """
         try:
             from pyarrow import fs
@@ -60,15 +73,29 @@ class Checkpoint:
                 "Checkpoint.filesystem needs pyarrow, which is not installed. "
                 "Use Checkpoint.path (a local path), or pip install pyarrow."
             ) from error
-        return fs.LocalFileSystem()
+        if not self._uri:
+            return fs.LocalFileSystem()
+        from holdfast.storage.uri import arrow_options, parse
+
+        return fs.S3FileSystem(**arrow_options(parse(self._uri)))
 
     @contextlib.contextmanager
     def as_directory(self) -> Iterator[str]:
         """A context manager that gives the path of a local directory with the files: the checkpoint itself, so only read in it.
 
+        One in a cloud is downloaded, once for all processes on this machine that use it at a time, and removed after the last.
+
         Raises:
             FileNotFoundError: There is no such directory.
+            StorageError: It cannot be downloaded, or is not what was saved.
         """
+        if self._uri:
+            from holdfast.storage.fetching import shared_copy
+            from holdfast.storage.uri import parse
+
+            with shared_copy(parse(self._uri)) as folder:
+                yield folder
+            return
         if not os.path.isdir(self.path):
             raise FileNotFoundError(
                 f"There is no checkpoint at {self.path}. It may have been deleted (CheckpointConfig.num_to_keep)."
@@ -98,6 +125,8 @@ class Checkpoint:
         import json
 
         try:
+            if self._uri:
+                return dict(json.loads(_cloud(self._uri).read(METADATA)))
             with open(os.path.join(self.path, METADATA), encoding="utf-8") as file:
                 metadata: dict[str, Any] = json.load(file)
         except FileNotFoundError:
@@ -113,6 +142,9 @@ class Checkpoint:
         import json
 
         text = json.dumps(metadata)  # what JSON does not take is refused before anything is written
+        if self._uri:
+            _cloud(self._uri).put(METADATA, text.encode())
+            return
         aside = os.path.join(self.path, f"{METADATA}.{os.getpid()}-{threading.get_ident()}")
         with open(aside, "w", encoding="utf-8") as file:
             file.write(text)
@@ -123,16 +155,23 @@ class Checkpoint:
         self.set_metadata({**self.get_metadata(), **metadata})
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Checkpoint) and self.path == other.path
+        return isinstance(other, Checkpoint) and (self.path, self._uri) == (other.path, other._uri)
 
     def __hash__(self) -> int:
         return hash(self.path)
 
     def __repr__(self) -> str:
-        return f"Checkpoint(path={self.path})"
+        return f"Checkpoint(path={self._uri.partition('?')[0] or self.path})"
 
     def __getstate__(self) -> dict[str, str]:
-        return {"path": self.path}
+        return {"path": self.path, "uri": self._uri} if self._uri else {"path": self.path}
 
     def __setstate__(self, state: dict[str, str]) -> None:
         self.path = state["path"]
+        self._uri = state.get("uri", "")
+
+
+def _cloud(uri: str) -> ObjectStorage:
+    from holdfast.storage.uri import open_place, parse
+
+    return open_place(parse(uri))

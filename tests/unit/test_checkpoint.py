@@ -75,9 +75,11 @@ def test_metadata_that_is_no_json_changes_nothing(saved: Checkpoint) -> None:
     assert sorted(os.listdir(saved.path)) == before
 
 
-def test_places_that_are_not_local_are_refused() -> None:
-    with pytest.raises(ConfigError, match="local"):
-        Checkpoint("s3://bucket/x")
+def test_places_that_nobody_can_reach_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no place for an experiment"):
+        Checkpoint("hdfs://host/x")
+    with pytest.raises(ConfigError, match="no filesystem with a URI"):
+        Checkpoint("s3://bucket/x", filesystem=object())
     with pytest.raises(ConfigError, match="local"):
         Checkpoint("/x", filesystem=object())
 

@@ -8,7 +8,13 @@ same position belongs to a later epoch.
 
 from __future__ import annotations
 
-__all__ = ["checkpoint_name", "order_id", "pending_name", "trial_id"]
+__all__ = ["MANIFEST", "METADATA", "checkpoint_name", "order_id", "pending_name", "trial_id"]
+
+MANIFEST = ".holdfast_manifest.json"
+"""The file beside a kept checkpoint's own that says what they are."""
+
+METADATA = ".metadata.json"
+"""The file that holds a checkpoint's metadata, which may change."""
 
 
 def trial_id(prefix: str, index: int) -> str:

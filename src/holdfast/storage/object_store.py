@@ -9,6 +9,7 @@ names of objects have in common; there are no empty ones, and nothing can be app
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ __all__ = ["NONCE", "ObjectStorage"]
 
 NONCE = "holdfastnonce"  # letters alone: what Azure allows as a name, and nobody rewrites
 _PATIENCE_S = 60.0
+_PIECE = 4 << 20  # of an object that is read a piece at a time
 
 
 class ObjectStorage:
@@ -135,6 +137,44 @@ class ObjectStorage:
 
         return self._patience.call("list", directory, attempt)
 
+    def sizes_below(self, directory: str) -> dict[str, int]:
+        """All objects below a prefix, at any depth: their sizes in bytes by their names relative to it."""
+        import obstore
+
+        key = f"{self._key(directory)}/"
+
+        def attempt() -> dict[str, int]:
+            return {meta["path"][len(key) :]: meta["size"] for page in obstore.list(self._store, key) for meta in page}
+
+        return self._patience.call("list", directory, attempt)
+
+    def fetch(self, path: str, target: str) -> tuple[int, int]:
+        """Writes an object into a new local file, a piece at a time; returns its size and CRC-32.
+
+        Raises:
+            FileNotFoundError: There is no object.
+            OSError: The local disk refuses. A part of the file may be left.
+        """
+        import obstore
+
+        key = self._key(path)
+
+        def attempt() -> tuple[int, int]:
+            size = checksum = 0
+            reply = obstore.get(self._store, key)
+            with open(target, "wb", buffering=0) as file:
+                for piece in reply.stream(min_chunk_size=_PIECE):
+                    view = memoryview(piece)
+                    checksum = zlib.crc32(view, checksum)
+                    size += len(view)
+                    while view:
+                        view = view[file.write(view) :]
+            if size != reply.meta["size"]:
+                raise AskAgain(f"it sent {size} of {reply.meta['size']} bytes")
+            return size, checksum
+
+        return self._patience.call("read", path, attempt)
+
     def delete(self, path: str) -> None:
         """Removes an object and all below that name; nothing where there is none. May be repeated."""
         import obstore
@@ -143,7 +183,7 @@ class ObjectStorage:
 
         def attempt() -> None:
             below = [meta["path"] for page in obstore.list(self._store, f"{key}/") for meta in page]
-            self._delete([key, *below])
+            _delete(self._store, [key, *below])
 
         self._patience.call("delete", path, attempt)
 
@@ -151,7 +191,7 @@ class ObjectStorage:
         """Removes objects, 1,000 in a request where the store can; passes over those that are not there."""
         keys = [self._key(path) for path in paths]
         if keys:
-            self._patience.call("delete", paths[0], lambda: self._delete(keys))
+            self._patience.call("delete", paths[0], lambda: _delete(self._store, keys))
 
     def nonce_at(self, path: str) -> str:
         """The nonce of the object that stands there; empty where it carries none.
@@ -168,16 +208,6 @@ class ObjectStorage:
         chosen: Any = mode
         obstore.put(self._store, key, data, mode=chosen, attributes={NONCE: nonce}, use_multipart=False)
 
-    def _delete(self, keys: list[str]) -> None:
-        import obstore
-
-        for at in range(0, len(keys), 1000):
-            try:
-                obstore.delete(self._store, keys[at : at + 1000])
-            except FileNotFoundError:  # some stores say so of one that is gone, which it is to be; the others may be left
-                for key in keys[at : at + 1000]:
-                    _delete_one(self._store, key)
-
     def _nonce_at(self, key: str) -> str:
         import obstore
 
@@ -191,6 +221,17 @@ class ObjectStorage:
         if not path or path[0] == "/" or ".." in parts or any(ord(letter) < 32 for letter in path):
             raise ConfigError(f"{path!r} leaves the experiment's place {self.root}: give a relative path without '..'")
         return self._prefix + path
+
+
+def _delete(store: ObjectStore, keys: list[str]) -> None:
+    import obstore
+
+    for at in range(0, len(keys), 1000):
+        try:
+            obstore.delete(store, keys[at : at + 1000])
+        except FileNotFoundError:  # some stores say so of one that is gone, which it is to be; the others may be left
+            for key in keys[at : at + 1000]:
+                _delete_one(store, key)
 
 
 def _delete_one(store: ObjectStore, key: str) -> None:

@@ -65,7 +65,9 @@ class Patience:
             tries += 1
             try:
                 return attempt()
-            except Exception as error:  # noqa: BLE001 - obstore's classes say too little: sorted out below, by status
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise  # this machine's own disk: obstore's errors carry no number
                 if _no_bucket(error):
                     raise self._refused(error, doing, path, "there is no such bucket or container") from None
                 if isinstance(error, FileNotFoundError):

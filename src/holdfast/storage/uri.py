@@ -25,7 +25,7 @@ from holdfast.storage.object_store import ObjectStorage
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["Place", "is_uri", "open_place", "parse"]
+__all__ = ["Place", "arrow_options", "is_uri", "open_place", "parse"]
 
 _CLOUDS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az", "abfs": "az", "abfss": "az", "adl": "az"}
 _COMMON = ("endpoint_override", "scheme", "anonymous")
@@ -128,6 +128,23 @@ def open_place(place: Place, **options: Any) -> ObjectStorage:
     return ObjectStorage(_connector(place), place.prefix, place.shown, **options)
 
 
+def arrow_options(place: Place) -> dict[str, Any]:
+    """The arguments of a `pyarrow.fs.S3FileSystem` for a place; credentials it finds itself.
+
+    Raises:
+        ConfigError: The place is not on S3.
+    """
+    if place.cloud != "s3":
+        raise ConfigError(f"{place.shown}: a pyarrow filesystem is given for s3:// only. Use as_directory() or to_directory().")
+    config, endpoint = _config(place)
+    options: dict[str, Any] = {"region": config.get("region") or settings.cloud("AWS_REGION") or "us-east-1"}
+    if endpoint:
+        options["scheme"], _, options["endpoint_override"] = endpoint.partition("://")
+    if config.get("skip_signature"):
+        options["anonymous"] = True
+    return options
+
+
 def _connector(place: Place) -> Callable[[], ObjectStore]:
     try:
         from obstore import store
@@ -165,7 +182,6 @@ def _config(place: Place) -> tuple[dict[str, Any], str]:
         if endpoint:
             config["aws_endpoint_url_s3"] = endpoint
     elif place.cloud == "gs":
-        endpoint = endpoint or settings.cloud("STORAGE_EMULATOR_HOST")
         if endpoint:
             config["base_url"] = endpoint
     else:
