@@ -6,16 +6,20 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 
 import pytest
 
 import object_servers
+from holdfast._journal import Owner, open_journal
+from holdfast.clock import SystemClock
 from holdfast.errors import StorageError
 from holdfast.storage.base import Storage
 from holdfast.storage.object_store import ObjectStorage
 from holdfast.storage.probing import probe
 from holdfast.storage.uri import open_place, parse
 from holdfast.testing.storage_suite import StorageSuite
+from journal_tools import born, note, texts
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("object servers")]
 
@@ -38,7 +42,7 @@ class ServerSuite(StorageSuite):
         return open_place(parse(server.uri).below(os.urandom(4).hex()))
 
     def test_the_probe_is_content_and_leaves_nothing(self, storage: ObjectStorage) -> None:
-        probe(storage)
+        probe(storage, "journal")
         assert storage.names("journal") == []
 
     def test_of_eight_processes_one_wins_each_of_200_names(self, server: object_servers.Server, storage: ObjectStorage) -> None:
@@ -93,12 +97,23 @@ def as_test_user(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def test_a_server_that_ignores_conditions_is_refused(tmp_path, as_test_user) -> None:
-    with object_servers.rclone(tmp_path) as server:
+def test_a_server_that_ignores_conditions_is_refused(tmp_path, as_test_user, monkeypatch) -> None:
+    monkeypatch.setenv("HOLDFAST_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "served").mkdir()
+    with object_servers.rclone(tmp_path / "served") as server:
         storage = open_place(parse(server.uri))
         with pytest.raises(StorageError, match=r"cannot keep two drivers apart: it accepts a conditional put .* and ignores"):
-            probe(storage)
+            probe(storage, "journal")
         assert storage.names("journal") == []
+        born(storage)
+        open_it = partial(open_journal, storage, owner=Owner.of_this_process(), clock=SystemClock())
+        with pytest.raises(StorageError, match="cannot keep two drivers apart"):
+            open_it()
+        assert storage.names("journal") == ["birth"]
+        journal = open_it(unfenced=True)
+        journal.append([note("alone")], time=0.0, wall=0.0)
+        journal.close()
+        assert texts(storage) == ["alone"]
 
 
 def test_a_server_that_refuses_conditions_is_refused_at_once(as_test_user) -> None:
@@ -107,7 +122,7 @@ def test_a_server_that_refuses_conditions_is_refused_at_once(as_test_user) -> No
         object_servers.answering(lambda request, body: calls.append(request.command) or 501) as uri,
         pytest.raises(StorageError, match=r"the store answered 501.* choose another storage_path"),
     ):
-        probe(open_place(parse(uri)))
+        probe(open_place(parse(uri)), "journal")
     assert calls == ["PUT"]
 
 

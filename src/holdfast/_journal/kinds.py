@@ -55,6 +55,7 @@ def open_journal(
     takeover: bool = False,
     threads: bool = True,
     segment_bytes: int = SEGMENT_BYTES,
+    unfenced: bool = False,
 ) -> Journal:
     """Takes charge of an experiment: from here on, this driver alone adds to its history.
 
@@ -65,13 +66,15 @@ def open_journal(
         takeover: Claim at once, whoever may be at work.
         threads: Sync and beat from threads; otherwise `Journal.tick` does.
         segment_bytes: Of a journal in files: the size behind which a new file is begun.
+        unfenced: Of a journal on slots: take a store that ignores conditions. Two drivers then overwrite each other's records.
 
     Raises:
         ExperimentNotFound: There is no experiment.
         ExperimentBusy: Another driver is at work.
         Fenced: Another took over while this one opened.
         JournalError: The journal is damaged where it was durable.
-        StorageError: The disk or store refuses; or a journal in files was moved to where nothing can be appended.
+        StorageError: The disk or store refuses, or cannot keep two drivers apart; or a journal in files was moved to where
+            nothing can be appended.
     """
 
     def may_take(epoch: int, claimed_by: Owner) -> bool:
@@ -80,7 +83,7 @@ def open_journal(
     journal: Journal
     if _on_slots(storage):
         disk = getattr(storage, "disk", None) or LocalStorage(settings.cache_dir())
-        journal = open_slots(storage, disk, owner=owner, clock=clock, may_take=may_take, threads=threads)
+        journal = open_slots(storage, disk, owner=owner, clock=clock, may_take=may_take, threads=threads, unfenced=unfenced)
     elif isinstance(storage, AppendingStorage):
         journal = open_files(storage, owner=owner, clock=clock, may_take=may_take, threads=threads, segment_bytes=segment_bytes)
     else:

@@ -1,7 +1,8 @@
 """Taking charge of a journal on slots.
 
-Knows rule 5 of the recovery rules where nothing can be appended: the claim is the next slot, so it ends the epoch before, carries
-what only this machine's spool has of it, and begins the next, all in one put. It refuses to know what is done with the journal.
+Knows rule 5 of the recovery rules where nothing can be appended. A store must first show that it keeps two drivers apart. Then
+the claim is the next slot: it ends the epoch before, carries what only this machine's spool has of it, and begins the next, all
+in one put. It refuses to know what is done with the journal.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from holdfast import faults
 from holdfast._journal.lease import Owner, wait_politely
 from holdfast._journal.slots.chain import Chain, records_in
 from holdfast._journal.slots.journal import SlotJournal
-from holdfast._journal.slots.slot import START, Slot, beat_path, encode, slot_path
+from holdfast._journal.slots.slot import SLOTS, START, Slot, beat_path, encode, slot_path
 from holdfast._journal.slots.slot_writer import SlotWriter
 from holdfast._journal.slots.spool import Spool, SpoolName, spooled, take
 from holdfast.clock import Clock
 from holdfast.errors import JournalError
 from holdfast.storage.base import AppendingStorage, Storage
+from holdfast.storage.probing import probe
 
 __all__ = ["open_slots"]
 
@@ -33,6 +35,7 @@ def open_slots(
     clock: Clock,
     may_take: Callable[[int, Owner], bool],
     threads: bool,
+    unfenced: bool = False,
 ) -> SlotJournal:
     """Takes charge: waits politely, claims the next slot, and opens a spool.
 
@@ -45,12 +48,13 @@ def open_slots(
         clock: For the wait.
         may_take: Whether an epoch of that owner may be taken over at once.
         threads: Whether threads carry and beat.
+        unfenced: Whether a store is taken that cannot keep two drivers apart: then the caller must.
 
     Raises:
         ExperimentNotFound, ExperimentBusy, Fenced, JournalError, StorageError: As `open_journal`.
     """
     chain = Chain(storage)
-    taken = _claim(chain, disk, owner, clock, may_take)
+    taken = _claim(chain, disk, owner, clock, may_take, unfenced=unfenced)
     faults.reach("after_claim")
     for path in taken.spooled:
         disk.delete(path)
@@ -80,17 +84,28 @@ class _Taken(NamedTuple):
     packed: int
 
 
-def _claim(chain: Chain, disk: AppendingStorage, owner: Owner, clock: Clock, may_take: Callable[[int, Owner], bool]) -> _Taken:
+def _claim(
+    chain: Chain,
+    disk: AppendingStorage,
+    owner: Owner,
+    clock: Clock,
+    may_take: Callable[[int, Owner], bool],
+    *,
+    unfenced: bool,
+) -> _Taken:
     """Takes the next slot, when the last driver is gone or is to be taken over from."""
-    storage = chain.storage
+    storage, trusted = chain.storage, unfenced
     while True:
         last = chain.end()
         before = None if last.epoch == 0 else _claim_of(chain, last)
         previous = None if before is None else before.owner
         name = SpoolName(chain.experiment_id, last.epoch, "" if before is None else before.nonce)
+        if previous is not None and not last.closes and not may_take(last.epoch, previous):
+            wait_politely(storage.root, previous, clock, _Signs(chain, last))
+        if not trusted:
+            probe(storage, SLOTS)  # who is refused for politeness or damage has written nothing
+            trusted = True
         if previous is not None and not last.closes:
-            if not may_take(last.epoch, previous):
-                wait_politely(storage.root, previous, clock, _Signs(chain, last))
             take(disk, name)
         payloads, files = spooled(disk, name, last.next - 1)
         number = last.number + 1

@@ -7,7 +7,7 @@ records. What a slot holds is final, so this needs no fence: a crash leaves a sl
 from __future__ import annotations
 
 from holdfast._journal.slots.chain import Chain, Listing
-from holdfast._journal.slots.slot import HINT, Pack, decode, encode_pack, slot_path
+from holdfast._journal.slots.slot import HINT, SLOTS, Pack, decode, encode_pack, slot_path
 from holdfast.errors import JournalError
 
 __all__ = ["PACK_AT", "pack", "sweep"]
@@ -66,7 +66,7 @@ def _pack(chain: Chain, listing: Listing, last: int) -> int:
 
 
 def sweep(chain: Chain) -> int:
-    """Deletes the slots that a pack has and that a crash left beside it; returns how many. Claims stay."""
+    """Deletes the slots that a pack has and that a crash left beside it; returns how many. Claims stay; probes go."""
     listing = chain.look()
     left = [number for number in listing.numbers if number <= listing.packed]
     doomed = []
@@ -74,7 +74,8 @@ def sweep(chain: Chain) -> int:
         held = listing.holding(number)
         if held is not None and not _is_claim(chain, chain.packed(held)[number - held.first], number):
             doomed.append(slot_path(number))
-    chain.storage.delete_files(doomed)
+    probes = [f"{SLOTS}/{name}" for name in chain.storage.names(SLOTS) if name.startswith("probe-")]
+    chain.storage.delete_files([*doomed, *probes])
     return len(doomed)
 
 
