@@ -38,6 +38,8 @@ from holdfast._core.policy import Placement, Policy, Resume
 from holdfast._core.trial import TrialState
 from holdfast._journal import Journal, Owner, create, open_journal, read
 from holdfast.storage.local import LocalStorage
+from holdfast.testing.disk import SimulatedStorage
+from holdfast.testing.store import SimulatedStore
 
 GOLDEN = Path(__file__).parent / "golden"
 TRIALS = 5
@@ -303,11 +305,12 @@ def story(storage: LocalStorage) -> dict[str, object]:
     return {"orders": orders, "trials": trials, "ended": controller.state.ended}
 
 
-def make(directory: Path, *, records_per_driver: int, compact: bool) -> None:
-    """Writes one golden journal."""
+def make(directory: Path, *, records_per_driver: int, compact: bool, slots: bool = False) -> None:
+    """Writes one golden journal, in files or on slots."""
     if directory.exists():
         raise SystemExit(f"{directory} exists: golden journals are written once. Give a new name.")
-    storage = LocalStorage(directory / "experiment")
+    store = SimulatedStorage()
+    storage = SimulatedStore(store) if slots else LocalStorage(directory / "experiment")
     born = e.ExperimentCreated(
         "0123456789abcdef" * 2,
         "golden",
@@ -324,16 +327,20 @@ def make(directory: Path, *, records_per_driver: int, compact: bool) -> None:
     script = Script(storage)
     while script.live(records_per_driver):
         records_per_driver += 3  # each redoes what the one before had in hand; the last must come through
-        if script.journal.epoch == 1:
+        if script.journal.epoch == 1 and not slots:
             with open(directory / "experiment" / "journal" / "00000001-0000.log", "ab") as file:
                 file.write(b"a torn record")
         if script.journal.epoch == 2:
             script.journal.sync()
             script.journal.save_snapshot(1, script.journal.durable, b"a snapshot of a schema that nobody knows any more")
     if compact:
-        last = open_journal(storage, owner=Owner.of_this_process(), clock=script, threads=False)
+        owner = Owner("golden", 1, "golden", 1, 1)
+        last = open_journal(storage, owner=owner, clock=script, threads=False)
         last.compact()
         last.close()
+    for path, data in store.files().items():  # nothing, unless the journal is on slots
+        if path.startswith("store/"):
+            LocalStorage(directory / "experiment").put(path.removeprefix("store/"), data)
     records = [described(record) for record in read(storage)]
     (directory / "expected.json").write_text(json.dumps(records, indent=0, sort_keys=True) + "\n")
     (directory / "story.json").write_text(json.dumps(story(storage), indent=0, sort_keys=True) + "\n")
@@ -344,7 +351,11 @@ KINDS = {
     "v3-plain": lambda path: make(path, records_per_driver=22, compact=False),
     "v3-compacted": lambda path: make(path, records_per_driver=16, compact=True),
 }
+SLOTS = {
+    "slots-v1-plain": lambda path: make(path, records_per_driver=22, compact=False, slots=True),
+    "slots-v1-compacted": lambda path: make(path, records_per_driver=16, compact=True, slots=True),
+}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or KINDS:
-        KINDS[name](GOLDEN / name)
+        {**KINDS, **SLOTS}[name](GOLDEN / name)

@@ -12,7 +12,7 @@ from holdfast._core.events import Event
 from holdfast._journal import Follower, read, verify
 from holdfast.storage.local import LocalStorage
 from holdfast.testing.disk import SimulatedStorage
-from replay.make_golden import KINDS, described, story
+from replay.make_golden import KINDS, SLOTS, described, story
 
 GOLDEN = Path(__file__).parent / "golden"
 JOURNALS = sorted(path for path in GOLDEN.iterdir() if path.is_dir())
@@ -37,7 +37,7 @@ def in_memory(directory: Path, without: str = "nothing") -> SimulatedStorage:
 
 
 def test_there_are_golden_journals():
-    assert {path.name for path in JOURNALS} >= set(KINDS)
+    assert {path.name for path in JOURNALS} >= {*KINDS, *SLOTS}
     assert any((path / "experiment/journal/packs").exists() for path in JOURNALS)
     assert any((path / "experiment/journal/snapshots").exists() for path in JOURNALS)
     assert any((path / "experiment/journal/cut").exists() for path in JOURNALS)
