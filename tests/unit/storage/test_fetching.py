@@ -73,9 +73,10 @@ def test_it_names_its_place_without_its_parameters(uri):
 
 
 def test_it_is_downloaded_for_as_long_as_it_is_used(uri, tmp_path):
-    with Checkpoint(uri).as_directory() as first, Checkpoint(uri).as_directory() as second:
-        assert first == second
-        assert found(first) == FILES
+    with Checkpoint(uri).as_directory() as first:
+        with Checkpoint(uri).as_directory() as second:
+            assert first == second
+        assert found(first) == FILES  # the second user's end takes nothing from the first
     assert left(tmp_path) == []
 
 
@@ -159,7 +160,7 @@ def test_eight_processes_share_one_download(uri, server, tmp_path):
         for user in users:
             user.start()
         for user in users:
-            user.join()
+            user.join(60)
         assert [user.exitcode for user in users] == [0] * 8
         downloads = [request for request, _ in proxy.log if request.startswith("GET") and "weights" in request]
     assert len(downloads) == 1
@@ -168,9 +169,9 @@ def test_eight_processes_share_one_download(uri, server, tmp_path):
 
 def _use(uri: str, barrier: object) -> None:
     with Checkpoint(uri).as_directory() as folder:
-        barrier.wait()  # all hold it at once
+        barrier.wait(30)  # all hold it at once
         assert Path(folder, "weights").stat().st_size == 9 << 20
-        barrier.wait()
+        barrier.wait(30)
 
 
 def test_what_a_killed_user_left_goes_with_the_next(uri, tmp_path):
