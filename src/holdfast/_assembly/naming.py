@@ -38,7 +38,7 @@ def namer(
         tag = format_tag(index, evaluated)
         shown = f"{created.trainable_name}_{trial_id}"
         date = time.strftime("%Y-%m-%d_%H-%M-%S")
-        dirname = safe_dirname(shown, tag, date, settings.longest_identifier())
+        dirname = safe_dirname(shown, tag, date, longest)
         if tune.trial_name_creator or tune.trial_dirname_creator:
             trial = _new_trial(index, trial_id, Names(tag, dirname, shown), config, evaluated)
             if tune.trial_name_creator:
@@ -60,6 +60,7 @@ def namer(
         )
 
     policy = created.policy
+    longest = settings.longest_identifier()
     around = Surroundings(root, created.experiment_id, created.trainable_name, policy, definitions.load, lambda _: {}, references)
     return name
 

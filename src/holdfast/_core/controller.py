@@ -185,6 +185,9 @@ class Controller(msgspec.Struct):
         return self.state.over or not (self.state.unfinished or self.heard_since or self.asking)
 
 
+_TELLS_SEARCHER = frozenset({DecisionMade, AttemptEnded, AttemptLost, JobExtended})  # what may change its next answer
+
+
 class Turn:
     """The handling of one record: collects its commands and numbers its orders."""
 
@@ -194,7 +197,7 @@ class Turn:
         self.record = record
         self.commands: list[Command] = []
         event = record.event
-        if self.state.cancelled or isinstance(event, (DecisionMade, AttemptEnded, AttemptLost, JobExtended)):
+        if type(event) in _TELLS_SEARCHER or self.state.cancelled:
             self.it.heard_since, self.it.heard_at = True, record.position
         if isinstance(event, ResultReported):
             self._on_row(event)

@@ -231,7 +231,7 @@ class TrialState(msgspec.Struct, gc=False):
     failures: int = 0
     failure: Failure | None = None
     next_index: int = 0
-    kept: list[Kept] = []
+    kept: tuple[Kept, ...] = ()  # tuples: two empty lists for each of 100,000 trials cost the garbage collector time
     last: ResultReported | None = None
     changes: bytes = b""
     current: ResultReported | None = None
@@ -240,7 +240,7 @@ class TrialState(msgspec.Struct, gc=False):
     host: str = ""
     ip: str = ""
     pid: int = 0
-    pending: list[Kept] = []
+    pending: tuple[Kept, ...] = ()
     owes: bool = False
     held: bool = False
     unwanted: bool = False
@@ -283,8 +283,11 @@ class TrialState(msgspec.Struct, gc=False):
             self.last = row
         saved = row.saved or row.pending
         if saved is not None:
-            place = self.kept if row.saved else self.pending
-            place.append(Kept(saved, row.number, row.iteration, row.time_total_s, row.score))
+            new = Kept(saved, row.number, row.iteration, row.time_total_s, row.score)
+            if row.saved is not None:
+                self.kept = (*self.kept, new)
+            else:
+                self.pending = (*self.pending, new)
             self.next_index = saved.index + 1
 
     def commit(self, event: CheckpointCommitted) -> None:
@@ -292,7 +295,7 @@ class TrialState(msgspec.Struct, gc=False):
         index, row = event.saved.index, self.current
         committed = next((kept for kept in self.pending if kept.saved.index == index), None)
         if committed is not None:
-            self.pending = [kept for kept in self.pending if kept is not committed]
+            self.pending = tuple(kept for kept in self.pending if kept is not committed)
         elif row is not None and row.number == event.number:
             committed = Kept(event.saved, row.number, row.iteration, row.time_total_s, event.score)
             self.next_index = index + 1
@@ -301,13 +304,13 @@ class TrialState(msgspec.Struct, gc=False):
                 self.last = self.current
         else:
             raise InternalError(f"checkpoint {index} of {self.trial_id} belongs to row {event.number}, which is not its newest")
-        self.kept.append(committed)
-        self.kept.sort(key=lambda kept: kept.saved.index)  # a small file may be durable before a large one that is older
+        # In the order of their indices: a small file may be durable before a large one that is older.
+        self.kept = tuple(sorted((*self.kept, committed), key=lambda kept: kept.saved.index))
 
     def forget(self, index: int) -> None:
         """A checkpoint was given up, is broken or lost."""
-        self.kept = [kept for kept in self.kept if kept.saved.index != index]
-        self.pending = [kept for kept in self.pending if kept.saved.index != index]
+        self.kept = tuple(kept for kept in self.kept if kept.saved.index != index)
+        self.pending = tuple(kept for kept in self.pending if kept.saved.index != index)
 
     def has_saved(self, number: int) -> bool:
         """Whether the row of that number, or a later one, has a checkpoint, durable or pending."""
@@ -327,7 +330,7 @@ class TrialState(msgspec.Struct, gc=False):
         self.inherited = None
         self.ordered = ""
         self.spent = {}
-        self.kept, self.pending = [], []
+        self.kept = self.pending = ()
         self.owes = False
         self.last = self.current = self.failure = None
         self.changes = b""

@@ -281,7 +281,8 @@ class Driver:
                 answers.append(CheckpointDropped(command.order, command.trial_id, command.index))
             else:
                 self._outbox.append(command)
-        answers += parts.advice.scheduling.said()
+        if parts.advice.scheduling.unsaid:
+            answers += parts.advice.scheduling.said()
 
     def _carry_out(self) -> None:
         while self._unnamed:

@@ -82,6 +82,8 @@ class SchedulerDesk:
             raise ConfigError(
                 f"{name}.on_trial_result answered {answer!r}; it must be TrialScheduler.CONTINUE, PAUSE, STOP or NOOP."
             ) from None
+        if not orders:
+            return Answer(action, "scheduler", orders, save)
         verbs = {order.verb for order in orders if order.trial_id == trial.trial_id}
         if "stop" in verbs and action != "STOP":
             return Answer("STOP", "order", orders, save)

@@ -13,6 +13,8 @@ __all__ = ["format_tag", "safe_dirname"]
 
 _LONGEST_VALUE = 120  # a directory's name is cut anyway; a whole dataset's text must not stand in each record
 _LONGEST_NAME = 255  # bytes that a file system takes
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f/()<>:"\\|?*\ud800-\udfff]')
+_ODD = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 def format_tag(index: int, evaluated: dict[str, Any]) -> str:
@@ -35,7 +37,7 @@ def safe_dirname(trial_name_prefix: str, tag: str, date: str, longest: int) -> s
     end = f"_{date}" if date else ""
     while len((name + end).encode("utf-8", "replace")) > _LONGEST_NAME:
         name = name[:-1]
-    safe = re.sub(r'[\x00-\x1f\x7f/()<>:"\\|?*\ud800-\udfff]', "_", name + end)
+    safe = _UNSAFE.sub("_", name + end)
     return "_" + safe[1:] if safe.startswith(".") else safe
 
 
@@ -46,4 +48,4 @@ def _clean(value: Any) -> str:
         text = str(value)
     except Exception:  # noqa: BLE001 - the user's own __str__ may fail; a name must not
         text = type(value).__name__
-    return re.sub(r"[^a-zA-Z0-9_-]+", "_", text[:_LONGEST_VALUE]).strip("_")
+    return _ODD.sub("_", text[:_LONGEST_VALUE]).strip("_")

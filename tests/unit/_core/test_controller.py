@@ -340,7 +340,7 @@ class TestPending:
             play.row(stage=True)
             play.decide()
         trial = play.state.at(0)
-        assert ([kept.number for kept in trial.pending], trial.kept) == ([1, 2], [])
+        assert ([kept.number for kept in trial.pending], trial.kept) == ([1, 2], ())
         assert play.commit() == []
         assert trial.resume_point().number == 1
         assert kinds(play.commit()) == ["DropCheckpoint"]

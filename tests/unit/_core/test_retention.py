@@ -11,7 +11,7 @@ NAN = float("nan")
 
 
 def trial(*scores: float | None) -> TrialState:
-    kept = [Kept(Saved(index, 1, 1, ""), index + 1, index + 1, 0.0, score) for index, score in enumerate(scores)]
+    kept = tuple(Kept(Saved(index, 1, 1, ""), index + 1, index + 1, 0.0, score) for index, score in enumerate(scores))
     return TrialState("t", 0, "t", "t", "0", b"", b"", kept=kept)
 
 
@@ -40,7 +40,7 @@ def test_what_is_given_up(policy: Policy, scores: tuple, dropped: list[int]) -> 
 
 
 def sized(index: int, state: str, *scores: float | None) -> TrialState:
-    kept = [Kept(Saved(number, 1, 10, ""), number + 1, number + 1, 0.0, score) for number, score in enumerate(scores)]
+    kept = tuple(Kept(Saved(number, 1, 10, ""), number + 1, number + 1, 0.0, score) for number, score in enumerate(scores))
     return TrialState(f"t{index}", index, "t", "t", "0", b"", b"", state=state, kept=kept)
 
 

@@ -9,7 +9,7 @@ from holdfast._core.trial import Kept, TrialState
 
 
 def trial(failures: int, checkpoints: int = 0) -> TrialState:
-    kept = [Kept(Saved(index, 1, 1, ""), 1, 1, 0.0) for index in range(checkpoints)]
+    kept = tuple(Kept(Saved(index, 1, 1, ""), 1, 1, 0.0) for index in range(checkpoints))
     return TrialState("t", 0, "t", "t", "0", b"", b"", failures=failures, kept=kept)
 
 
