@@ -17,8 +17,14 @@ from holdfast.search.bohb import TuneBOHB
 from holdfast.search.hyperopt import HyperOptSearch
 from holdfast.search.nevergrad import NevergradSearch
 from holdfast.search.optuna import OptunaSearch
+from holdfast.search.zoopt import ZOOptSearch
 
-SEARCHERS = [OptunaSearch, HyperOptSearch, TuneBOHB, BayesOptSearch, NevergradSearch]
+
+def zoopt(space: dict[str, Any] | None = None, **given: Any) -> ZOOptSearch:
+    return ZOOptSearch(dim_dict=space, **given)
+
+
+SEARCHERS = [OptunaSearch, HyperOptSearch, TuneBOHB, BayesOptSearch, NevergradSearch, zoopt]
 LIMITED = [lambda **given: ConcurrencyLimiter(HyperOptSearch(**given), 2), lambda **given: Repeater(TuneBOHB(**given), 2)]
 X = {"x": tune.uniform(0, 1)}
 

@@ -23,11 +23,11 @@ _NAMED = {
     "bayesopt": ("bayesopt", "BayesOptSearch"),
     "bohb": ("bohb", "TuneBOHB"),
     "nevergrad": ("nevergrad", "NevergradSearch"),
+    "zoopt": ("zoopt", "ZOOptSearch"),
 }
 # Names that Ray Tune has or had, and what to use instead.
 _LEFT_OUT = {
     "hebo": "OptunaSearch(sampler=optuna.samplers.GPSampler()), which models the objective by Gaussian processes as HEBO does",
-    "zoopt": "OptunaSearch(), or NevergradSearch for another optimizer that needs no gradients",
     "dragonfly": "OptunaSearch(sampler=optuna.samplers.GPSampler())",
     "skopt": "OptunaSearch(sampler=optuna.samplers.GPSampler())",
     "sigopt": "OptunaSearch()",

@@ -248,7 +248,7 @@ class TestTakingOver:
         before = trial.dirname
         story.epoch(errored="restart")
         assert (trial.state, trial.branch, trial.dirname) == ("PENDING", 1, f"{before}_restart1")
-        assert (trial.number, trial.mark, trial.kept, trial.last, trial.failure) == (0, 0, [], None, None)
+        assert (trial.number, trial.mark, trial.kept, trial.last, trial.failure) == (0, 0, (), None, None)
         story.start(trial.trial_id)
         story.fail(trial.trial_id)
         story.epoch(errored="restart")

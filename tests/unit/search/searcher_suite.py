@@ -126,6 +126,9 @@ class Play:
     def go(self, until: int, score: Any = loss) -> Play:
         while len(self.configs) < until:
             config = self.call("suggest", f"t{len(self.configs)}")
+            if config is None and self.told < len(self.configs):  # it waits for an answer
+                self.tell(score)
+                continue
             assert isinstance(config, dict), config
             self.configs.append(config)
             if len(self.configs) - self.told > 2:
