@@ -22,7 +22,7 @@ SETTINGS = {
     "HOLDFAST_GRACE_S": "how many seconds trials have to leave after Ctrl+C, SIGTERM or SIGUSR1 (default 15)",
     "HOLDFAST_LOG_BYTES": "how large the log of an attempt grows before it is rotated (default 16777216; 0: without bound)",
     "HOLDFAST_CACHE_DIR": "where this machine keeps what an object store may not have yet (default ~/.cache/holdfast)",
-    "HOLDFAST_TOKEN": "set by holdfast in each process that belongs to a trial: <experiment id>.<epoch>",
+    "HOLDFAST_TOKEN": "set by holdfast in each process that belongs to a trial: <experiment id>.<place>.<epoch>",
     "HOLDFAST_FAULTS": "crash points to arm, for tests: point:count=stop|kill, separated by commas",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1: no result.json, progress.csv, params.json, params.pkl",
     "TUNE_DISABLE_DATED_SUBDIR": "1: default experiment names carry no date",

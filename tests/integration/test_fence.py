@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import psutil
 import pytest
 
 from holdfast._assembly.repairing import repair
+from holdfast._core.events import AttemptEnded
 from holdfast._journal import read
 from holdfast._journal.lease import PATIENCE_S
 from holdfast.engines.local import LocalEngine
@@ -173,6 +175,24 @@ def test_a_driver_that_loses_its_guardian_spares_what_a_later_epoch_runs(tmp_pat
         stage.engine.close()
         another.kill()
         another.communicate()
+
+
+def test_a_copy_that_is_restored_leaves_the_workers_of_the_original_alone(task: Task, start: Start) -> None:
+    original = replace(task, rows=60, pace_s=0.02, max_failures=0)
+    first = start(original)
+    wait_until(lambda: acknowledged_count(original.side) >= 5, doing=first)
+    first.kill()
+    wait_until_all_gone(original)
+    copy = replace(original, storage_path=original.storage_path + "-copy", side=original.side + "-copy")
+    shutil.copytree(original.storage_path, copy.storage_path)
+    again = start(original)
+    wait_until(lambda: acknowledged_count(original.side) >= 10, doing=again)
+    start(copy).finish()
+    again.finish()
+    for one in (original, copy):
+        ends = [record.event for record in records(one) if isinstance(record.event, AttemptEnded)]
+        assert [end.outcome for end in ends] == ["completed"] * one.samples, ends
+        wait_until_all_gone(one)
 
 
 @pytest.mark.soak

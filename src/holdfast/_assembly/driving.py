@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -135,7 +136,7 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
     storage, created, spec, choices, _ = epoch
     engine = choices.engine
     if journal.previous is not None:  # also one that closed: behind it may lie one that did not, and a `repair` between them
-        _end_leftovers(created.experiment_id)
+        _end_leftovers(_tokens(created, storage))
         if isinstance(storage, LocalStorage):
             storage.sweep_all()
     driver: Driver | None = None
@@ -311,7 +312,7 @@ def _job(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: C
         experiment_name=created.name,
         trainable=choices.trainable,
         seed=created.seed,
-        token=f"{created.experiment_id}.{epoch}",
+        token=f"{_tokens(created, storage)}{epoch}",
         environment=settings.environment(),
         sys_path=[os.path.abspath(entry) for entry in sys.path],
         working_dir=here,
@@ -354,8 +355,14 @@ def _epoch_started(journal: Journal, choices: Choices) -> EpochStarted:
     )
 
 
-def _end_leftovers(experiment_id: str) -> None:
+def _tokens(created: ExperimentCreated, storage: Storage) -> str:
+    """What the tokens of all epochs begin with: id and place, for a copy has the same id, and may be at work on this machine."""
+    place = hashlib.blake2b(os.path.realpath(storage.root).encode(), digest_size=4).hexdigest()
+    return f"{created.experiment_id}.{place}."
+
+
+def _end_leftovers(tokens: str) -> None:
     """Ends what an older driver of this experiment left running on this machine."""
     from holdfast.engines.local import end_leftovers
 
-    end_leftovers(f"{experiment_id}.")
+    end_leftovers(tokens)

@@ -35,7 +35,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         experiment_name: The experiment's name.
         trainable: The pickled trainable (cloudpickle).
         seed: The experiment's seed.
-        token: `<experiment id>.<epoch>`, set as `HOLDFAST_TOKEN` in every process that the engine starts.
+        token: `<experiment id>.<place>.<epoch>`, set as `HOLDFAST_TOKEN` in every process that the engine starts.
         environment: The driver's `os.environ` as at `fit()`.
         sys_path: The driver's `sys.path`, made absolute.
         working_dir: The driver's working directory.

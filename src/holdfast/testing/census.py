@@ -66,7 +66,7 @@ def processes_of(token: str) -> dict[int, str]:
         ValueError: The token is empty: every process would match.
     """
     if not token:
-        raise ValueError("an empty token means every process; give <experiment id>. or <experiment id>.<epoch>")
+        raise ValueError("an empty token means every process; give <experiment id>. or a whole token")
     wanted = f"HOLDFAST_TOKEN={token}".encode()
     found = {}
     for name in os.listdir("/proc"):

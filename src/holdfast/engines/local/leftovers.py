@@ -14,8 +14,8 @@ __all__ = ["end_leftovers"]
 def end_leftovers(token_prefix: str) -> list[int]:
     """Kills this user's processes whose `HOLDFAST_TOKEN` begins with `token_prefix`, until none is left.
 
-    Tokens are `<experiment id>.<epoch>`: end the prefix with "." to mean all epochs, give the whole token to mean one (then
-    epoch 1 also means 10, 11, ...: those are later, and recovery runs before they begin). This process and its
+    Tokens are `<experiment id>.<place>.<epoch>`: end the prefix with "." to mean all epochs, give the whole token to mean one
+    (then epoch 1 also means 10, 11, ...: those are later, and recovery runs before they begin). This process and its
     ancestors are spared. Returns the pids that were killed.
 
     Raises:
