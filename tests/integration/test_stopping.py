@@ -132,6 +132,10 @@ class Script:
     def count(self, what: str) -> int:
         return sum(line["what"] == what for line in side_log(self.settings["side"]))
 
+    def reached(self, at: int) -> int:
+        """How many rows of that number were reported: by each trial one."""
+        return sum(line["what"] == "row" and line["at"] == at for line in side_log(self.settings["side"]))
+
     def until(self, condition: Callable[[], object]) -> None:
         wait_until(lambda: condition() or self.process.poll() is not None)
         assert self.process.poll() is None, self.process.communicate()
@@ -182,8 +186,8 @@ def script(tmp_path: Path) -> Iterator[Callable[..., Script]]:
 def test_one_signal_lets_trials_leave_and_the_exit_code_says_which(
     script: Callable[..., Script], number: int, requeue: bool, code: int
 ) -> None:
-    running = script(requeue=requeue, rows=40)
-    running.until(lambda: running.count("row") >= 6)
+    running = script(requeue=requeue, rows=100)
+    running.until(lambda: running.reached(2) == 2)
     os.kill(running.process.pid, number)
     returned, _, err = running.end()
     assert returned == code
@@ -196,15 +200,15 @@ def test_one_signal_lets_trials_leave_and_the_exit_code_says_which(
 
     running.again()
     returned, out, _ = running.end()
-    assert (returned, json.loads(out.splitlines()[-1])) == (0, [40, 40])
+    assert (returned, json.loads(out.splitlines()[-1])) == (0, [100, 100])
     begun = [line["at"] for line in side_log(running.settings["side"]) if line["what"] == "begin"]
     assert min(begun[2:]) >= 2, "they went on from their checkpoints"
     assert check_history(running.storage, []) == []
 
 
 def test_a_class_trainable_saves_and_cleans_up_before_it_leaves(script: Callable[..., Script]) -> None:
-    running = script(by_class=True, rows=40)
-    running.until(lambda: running.count("row") >= 6)
+    running = script(by_class=True, rows=100)
+    running.until(lambda: running.reached(2) == 2)
     os.kill(running.process.pid, signal.SIGTERM)
     assert running.end()[0] == 143
     assert len(running.events(CheckpointCommitted)) == 2
@@ -214,7 +218,7 @@ def test_a_class_trainable_saves_and_cleans_up_before_it_leaves(script: Callable
 
     running.again()
     returned, out, _ = running.end()
-    assert (returned, json.loads(out.splitlines()[-1])) == (0, [40, 40])
+    assert (returned, json.loads(out.splitlines()[-1])) == (0, [100, 100])
     assert running.count("begin") == 2, "the second run went on from the checkpoints"
     assert check_history(running.storage, []) == []
 
