@@ -16,11 +16,12 @@ from typing import Any
 
 from holdfast.errors import ConfigError
 from holdfast.schedulers.fifo import FIFOScheduler
+from holdfast.schedulers.judging import JudgingScheduler, number_of
 
 __all__ = ["ASHAScheduler", "AsyncHyperBandScheduler"]
 
 
-class AsyncHyperBandScheduler(FIFOScheduler):
+class AsyncHyperBandScheduler(JudgingScheduler, FIFOScheduler):
     """Stops trials early, without waiting for others.
 
     A row between rungs costs a comparison, one on a rung a step in a heap, however many trials there are. A running trial
@@ -64,10 +65,7 @@ class AsyncHyperBandScheduler(FIFOScheduler):
             raise ConfigError(f"reduction_factor must be above 1, not {reduction_factor}.")
         if brackets < 1:
             raise ConfigError(f"brackets must be 1 or more, not {brackets}.")
-        _check_mode(mode)
-        self._time_attr = time_attr
-        self._metric = metric
-        self._mode = mode
+        super().__init__(time_attr, metric, mode)
         self._max_t = max_t
         self._stop_last_trials = stop_last_trials
         self._brackets = [_Bracket(grace_period, max_t, reduction_factor, s) for s in range(brackets)]
@@ -76,15 +74,8 @@ class AsyncHyperBandScheduler(FIFOScheduler):
         self._num_stopped = 0
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        if (self._metric and metric) or (self._mode and mode):
-            return False
-        _check_mode(mode)
-        self._metric = metric or self._metric
-        self._mode = mode or self._mode
-        if self._metric is None and self._mode:
-            self._metric = "_metric"
         self._seed = int(spec.get("seed", 0))
-        return True
+        return super().set_search_properties(metric, mode, **spec)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Gives the trial its bracket.
@@ -92,17 +83,13 @@ class AsyncHyperBandScheduler(FIFOScheduler):
         Raises:
             ConfigError: No metric or mode was given, here or in `TuneConfig`.
         """
-        if not self._metric or not self._mode:
-            raise ConfigError(
-                f"{type(self).__name__} has metric={self._metric!r} and mode={self._mode!r}. "
-                "Give both to it, or to TuneConfig(metric=..., mode=...)."
-            )
+        super().on_trial_add(tune_controller, trial)
         if not trial.last_result:
             self._places.pop(trial.trial_id, None)
         self._place(trial.trial_id)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        time = _number(result.get(self._time_attr))
+        time = number_of(result.get(self._time_attr))
         if time is None:
             return self.CONTINUE
         goes_on = self._judged(trial.trial_id, time, result)
@@ -112,7 +99,7 @@ class AsyncHyperBandScheduler(FIFOScheduler):
         return self.STOP
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        time = _number(result.get(self._time_attr)) if result else None
+        time = number_of(result.get(self._time_attr)) if result else None
         if time is not None:
             self._judged(trial.trial_id, time, result)  # its place stays: if it goes on, it is not judged there again
 
@@ -128,7 +115,7 @@ class AsyncHyperBandScheduler(FIFOScheduler):
 
     def _judged(self, trial_id: str, time: float, result: dict[str, Any]) -> bool:
         """Whether the trial goes on after a row; records its score where the row is the first on a rung."""
-        score = _number(result.get(self._metric or ""))
+        score = number_of(result.get(self._metric or ""))
         if score is None:
             return True
         place = self._place(trial_id)
@@ -226,20 +213,3 @@ class _Bracket:
 
 
 ASHAScheduler = AsyncHyperBandScheduler
-
-
-def _check_mode(mode: str | None) -> None:
-    if mode not in (None, "min", "max"):
-        raise ConfigError(f"mode must be 'min' or 'max', not {mode!r}.")
-
-
-def _number(value: Any) -> float | None:
-    """A row's value as a float, None for what is no number."""
-    if type(value) is float:
-        return value
-    if value is None or isinstance(value, (str, bytes, bytearray)):
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
