@@ -112,14 +112,17 @@ def test_a_driver_whose_heart_is_still_is_overtaken_after_a_wait(task: Task, sta
 
 
 def test_a_second_driver_is_refused_by_the_name_of_the_first(task: Task, start: Start) -> None:
-    first = start(replace(task, pace_s=0.05))
+    first = start(replace(task, pace_s=1.0))
     wait_until(lambda: acknowledged_count(task.side) >= 1, doing=first)
     second = start(task)
     told = second.result()
     assert told["error"] == "ExperimentBusy", told
     assert f"pid {first.pid} on host {os.uname().nodename}" in told["text"]
-    first.finish()
-    assert check_history(task.storage, acknowledged(task.side)) == []
+    before = acknowledged_count(task.side)
+    wait_until(lambda: acknowledged_count(task.side) > before, doing=first)
+    first.kill()
+    assert check_history(task.storage, acknowledged(task.side), at_rest=False) == []
+    wait_until_all_gone(task)
 
 
 def test_a_second_driver_that_cannot_see_the_first_is_refused_by_its_heartbeat(task: Task, start: Start) -> None:
