@@ -309,6 +309,7 @@ def _job(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: C
     here = os.getcwd()
     return Job(
         experiment_dir=storage.root,
+        storage=storage.uri,
         experiment_name=created.name,
         trainable=choices.trainable,
         seed=created.seed,

@@ -43,7 +43,6 @@ from holdfast._worker.protocol import (
 from holdfast._worker.run_class import Desk, Loads, Rules, run_class
 from holdfast._worker.run_function import run_function
 from holdfast._worker.surroundings import Around, Surroundings
-from holdfast.errors import DefinitionError
 from holdfast.objects import supplying
 from holdfast.session import TuneContext
 from holdfast.trainable.tally import counters_in
@@ -199,7 +198,7 @@ def run_attempt(
         trial_dir=trial_dir,
         trial_resources=order.resources,
         placement=order.placement,
-        storage=place.experiment_dir,
+        storage=place.storage,
     )
     prefix = staging_prefix(order.attempt, place.nonce)
     attempt = Attempt(order, channel, context, prefix, upload=place.upload, begin_from=place.begin_from)
@@ -243,14 +242,10 @@ def _config(order: StartAttempt, place: Workplace) -> Any:
     """The config, made here and nowhere before: loading what is in it runs the user's code."""
 
     def definition(sha: str) -> object:
-        path = os.path.join(place.experiment_dir, "definitions", f"{sha}.pkl")
-        try:
-            with open(path, "rb") as file:
-                return cloudpickle.load(file)
-        except FileNotFoundError as error:
-            raise DefinitionError(
-                f"The config needs an object that should be at {path}. Bring that file back, then restore."
-            ) from error
+        from holdfast.storage.definitions import Definitions
+        from holdfast.storage.opening import open_storage
+
+        return Definitions(open_storage(place.storage)).fresh(sha)
 
     references = {at: cloudpickle.loads(pickled) for at, pickled in place.references.items()}
     with supplying(references):

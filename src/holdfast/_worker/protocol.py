@@ -43,6 +43,9 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     """What every process of an engine knows from its start: `engines.base.Job` and what the engine adds to it.
 
     Attributes:
+        experiment_dir: Local: where attempts run and their logs are.
+        storage: What `open_storage` takes for the place where checkpoints and definitions are kept; for a local experiment
+            the same as `experiment_dir`.
         preload: Names of installed modules that the trainable needs.
         spawn: Whether each attempt gets a fresh interpreter.
         log_bytes: How large a log grows before it is rotated; 0: without bound.
@@ -52,6 +55,7 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     experiment_dir: str
+    storage: str
     experiment_name: str
     trainable: bytes
     seed: int

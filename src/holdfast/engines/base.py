@@ -31,7 +31,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine needs to know of the experiment before its first attempt.
 
     Attributes:
-        experiment_dir: Absolute path of the experiment's directory.
+        experiment_dir: Absolute local path below which attempts run and their logs are: the experiment's directory, or where that
+            is in a cloud its working directory on this machine.
+        storage: What `open_storage` takes for the place where checkpoints and definitions are kept; empty: `experiment_dir`.
         experiment_name: The experiment's name.
         trainable: The pickled trainable (cloudpickle).
         seed: The experiment's seed.
@@ -54,6 +56,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     experiment_dir: str
+    storage: str = ""
     experiment_name: str
     trainable: bytes
     seed: int

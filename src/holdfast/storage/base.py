@@ -28,9 +28,15 @@ class AppendFile(Protocol):
 
 
 class Storage(Protocol):
-    """One experiment's directory."""
+    """One experiment's directory.
+
+    Attributes:
+        root: Where it is, for people.
+        uri: What `open_storage` opens again, in any process: an absolute path, or a URI with its parameters. No secret.
+    """
 
     root: str
+    uri: str
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         """Creates a whole file, atomically and durably, unless one stands there; False then.
@@ -49,7 +55,7 @@ class Storage(Protocol):
         """Whether a file or directory stands there."""
 
     def names(self, directory: str) -> list[str]:
-        """The sorted names in a directory; empty where there is none."""
+        """The sorted names in a directory, "" for the experiment's own; empty where there is none."""
 
     def delete(self, path: str) -> None:
         """Removes a file or a whole directory, durably; nothing where there is none.

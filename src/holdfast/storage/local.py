@@ -81,10 +81,12 @@ class LocalStorage:
 
     Attributes:
         root: Its absolute path.
+        uri: Likewise.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = os.path.abspath(os.path.expanduser(os.fspath(root)))
+        self.uri = self.root
         self._prefix = self.root.rstrip("/") + "/"
 
     def create_append(self, path: str) -> LocalAppendFile:
@@ -176,8 +178,8 @@ class LocalStorage:
         return True
 
     def names(self, directory: str) -> list[str]:
-        """The sorted names in a directory, without what is being staged; empty where there is none."""
-        full = self._resolve(directory)
+        """The sorted names in a directory, "" for the experiment's own, without staged ones; empty where there is none."""
+        full = self._resolve(directory) if directory else self.root
         try:
             return sorted(name for name in os.listdir(full) if not name.startswith(_STAGING))
         except OSError as error:

@@ -34,11 +34,12 @@ class ObjectStorage:
         connect: Makes obstore's client for the bucket, with the credentials as they are by then.
         prefix: What the names of all objects begin with, without "/" at its ends; may be empty.
         root: The place as it is shown: no query, no secret.
+        uri: The place as `open_storage` takes it; by default `root`.
         patience_s: How long a store that fails is asked again.
         clock: For that.
 
     Attributes:
-        root: As given.
+        root, uri: As given.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class ObjectStorage:
         prefix: str,
         root: str,
         *,
+        uri: str = "",
         patience_s: float = _PATIENCE_S,
         clock: Clock | None = None,
     ) -> None:
         self.root = root
+        self.uri = uri or root
         self._connect = connect
         self._store = connect()
         self._prefix = f"{prefix}/" if prefix else ""
@@ -125,13 +128,13 @@ class ObjectStorage:
         return self._patience.call("look at", path, attempt)
 
     def names(self, directory: str) -> list[str]:
-        """The sorted names directly below a prefix; empty where there are none. One request per 1,000 objects."""
+        """The sorted names directly below a prefix, "" for all; empty where there are none. One request per 1,000 objects."""
         import obstore
 
-        key = f"{self._key(directory)}/"
+        key = f"{self._key(directory)}/" if directory else self._prefix
 
         def attempt() -> list[str]:
-            found = obstore.list_with_delimiter(self._store, key)
+            found = obstore.list_with_delimiter(self._store, key or None)
             below = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
             return sorted(name[len(key) :] for name in below if len(name) > len(key))
 

@@ -125,7 +125,7 @@ def open_place(place: Place, **options: Any) -> ObjectStorage:
     Raises:
         ConfigError: obstore is not installed, or does not take what the place or the environment says.
     """
-    return ObjectStorage(_connector(place), place.prefix, place.shown, **options)
+    return ObjectStorage(_connector(place), place.prefix, place.shown, uri=place.uri, **options)
 
 
 def arrow_options(place: Place) -> dict[str, Any]:

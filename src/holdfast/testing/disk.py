@@ -116,12 +116,12 @@ class SimulatedDisk:
     """A disk in memory, with its log and its faults. `SimulatedStorage` puts the port on top.
 
     Attributes:
-        root: A name of its own, for error messages.
+        root, uri: A name of its own, for error messages.
         log: Every operation so far, in order.
     """
 
     def __init__(self) -> None:
-        self.root = f"simulated-{next(_names)}"
+        self.root = self.uri = f"simulated-{next(_names)}"
         self.log: list[Operation] = []
         self._begin = _Disk()
         self._now = _Disk()
@@ -223,6 +223,8 @@ class SimulatedStorage(SimulatedDisk):
 
     def names(self, directory: str) -> list[str]:
         """See the port."""
+        if not directory:
+            return sorted({path.partition("/")[0] for path in self._now.files})
         self._check(directory)
         inside = (path.removeprefix(directory + "/") for path in self._now.below(directory) if path != directory)
         return sorted({path.partition("/")[0] for path in inside})

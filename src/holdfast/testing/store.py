@@ -25,7 +25,7 @@ class _Below:
     """The port, below one directory of a simulated disk."""
 
     def __init__(self, disk: SimulatedStorage, folder: str) -> None:
-        self.root = f"{disk.root}/{folder}"
+        self.root = self.uri = f"{disk.root}/{folder}"
         self._under = disk
         self._folder = folder
 
@@ -47,7 +47,7 @@ class _Below:
 
     def names(self, directory: str) -> list[str]:
         """See the port."""
-        return self._under.names(self._at(directory))
+        return self._under.names(self._at(directory) if directory else self._folder)
 
     def delete(self, path: str) -> None:
         """See the port."""

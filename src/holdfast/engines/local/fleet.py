@@ -282,6 +282,7 @@ def workplace_of(job: Job, preload: Sequence[str] = ()) -> Workplace:
             raise ConfigError(f"log_to_file={name!r} leads out of the trial's directory. Give a plain name, or an absolute path.")
     return Workplace(
         experiment_dir=job.experiment_dir,
+        storage=job.storage or job.experiment_dir,
         experiment_name=job.experiment_name,
         trainable=job.trainable,
         seed=job.seed,
