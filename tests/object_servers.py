@@ -39,12 +39,42 @@ class Server(NamedTuple):
 
 @contextmanager
 def ministack() -> Iterator[Server]:
-    def start(port: int) -> subprocess.Popen[bytes]:
-        return _start(["bin/ministack"], {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "SERVICES": "s3"})
-
-    with _running(start) as (port, process):
+    with _running(_start_ministack) as (port, process):
         _make_bucket(port)
         yield Server(_s3(port), S3_ENVIRONMENT, port, process)
+
+
+class Fallible:
+    """A ministack on one port that can be killed and started again with what it had confirmed.
+
+    Args:
+        folder: Where it keeps its objects.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.port = free_port()
+        self.uri, self.environment = _s3(self.port), S3_ENVIRONMENT
+
+    def start(self) -> None:
+        self.process = _start_ministack(self.port, S3_PERSIST="1", S3_DATA_DIR=str(self._folder))
+        wait_for(self.port, self.process)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def __enter__(self) -> Fallible:
+        self.start()
+        _make_bucket(self.port)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+def _start_ministack(port: int, **more: str) -> subprocess.Popen[bytes]:
+    return _start(["bin/ministack"], {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "SERVICES": "s3", **more})
 
 
 @contextmanager

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from holdfast.analysis import ExperimentAnalysis
     from holdfast.callback import Callback
     from holdfast.checkpoint import Checkpoint
-    from holdfast.config import CheckpointConfig, FailureConfig, ResumeConfig, RunConfig, TuneConfig
+    from holdfast.config import CheckpointConfig, FailureConfig, ResumeConfig, RunConfig, SyncConfig, TuneConfig
     from holdfast.console import CLIReporter, JupyterNotebookReporter, ProgressReporter
     from holdfast.errors import ExperimentInterrupted, TuneError
     from holdfast.experiment import Experiment
@@ -63,7 +63,7 @@ _ROOMS = {
     "analysis": ("ExperimentAnalysis",),
     "callback": ("Callback",),
     "checkpoint": ("Checkpoint",),
-    "config": ("CheckpointConfig", "FailureConfig", "ResumeConfig", "RunConfig", "TuneConfig"),
+    "config": ("CheckpointConfig", "FailureConfig", "ResumeConfig", "RunConfig", "SyncConfig", "TuneConfig"),
     "console": ("CLIReporter", "JupyterNotebookReporter", "ProgressReporter"),
     "errors": ("ExperimentInterrupted", "TuneError"),
     "experiment": ("Experiment",),
@@ -115,6 +115,7 @@ __all__ = [
     "ResumeConfig",
     "RunConfig",
     "Stopper",
+    "SyncConfig",
     "Trainable",
     "Trial",
     "TuneConfig",

@@ -19,7 +19,7 @@ from holdfast.checkpoint import Checkpoint
 from holdfast.errors import ConfigError, NotFitted
 from holdfast.result import Result, ResultGrid
 from holdfast.storage.definitions import Definitions
-from holdfast.storage.local import LocalStorage
+from holdfast.storage.opening import open_storage
 from holdfast.trial import Surroundings, Trial, aggregate
 from holdfast.values import flatten
 
@@ -35,8 +35,8 @@ class ExperimentAnalysis:
     """The trials of an experiment and what they came to.
 
     Args:
-        experiment_checkpoint_path: The experiment's directory; or a list of them, whose trials are then looked at together.
-        storage_filesystem: Not supported yet: local paths only.
+        experiment_checkpoint_path: The experiment's directory or URI; or a list of them, whose trials are looked at together.
+        storage_filesystem: Not supported yet.
         trials: The trials to look at; all by default.
         default_metric: What the `best_...` properties go by; by default the job's, where it names one.
         default_mode: "max" or "min", likewise.
@@ -55,7 +55,7 @@ class ExperimentAnalysis:
         default_mode: str | None = None,
     ) -> None:
         if storage_filesystem is not None:
-            raise ConfigError("ExperimentAnalysis(storage_filesystem=...) is not supported yet: give a local path.")
+            raise ConfigError("ExperimentAnalysis(storage_filesystem=...) is not supported yet: give a local path or a URI.")
         given = experiment_checkpoint_path
         paths = [given] if isinstance(given, (str, os.PathLike)) else list(given)
         if not paths:
@@ -69,8 +69,8 @@ class ExperimentAnalysis:
 
     @property
     def experiment_path(self) -> str:
-        """The experiment's directory; of several the first one's."""
-        return self._experiments[0].storage.root
+        """The experiment's directory, or its URI; of several the first one's."""
+        return self._experiments[0].storage.uri
 
     @property
     def trials(self) -> list[Trial]:
@@ -244,7 +244,7 @@ class _Experiment:
     """One experiment as it is on disk now: its trials, their results, and, when asked for, all rows."""
 
     def __init__(self, path: PathLike, wanted: set[str] | None) -> None:
-        self.storage = LocalStorage(os.path.abspath(os.path.expanduser(os.fspath(path).removeprefix("file://"))))
+        self.storage = open_storage(path)
         state = load_state(self.storage)
         if wanted is not None:
             state = msgspec.structs.replace(state, trials={name: it for name, it in state.trials.items() if name in wanted})
@@ -261,7 +261,7 @@ class _Experiment:
         def newest(trial: TrialState) -> dict[str, Any]:
             return self.grid[places[trial.trial_id]].metrics
 
-        around = Surroundings(self.storage.root, self._experiment_id, name, self.policy, self._load, newest)
+        around = Surroundings(self.storage.uri, self._experiment_id, name, self.policy, self._load, newest)
         self.trials: list[Trial] = [_TrialOnRecord(trial, around, self.rows) for trial in self.states]
 
     def rows(self, state: TrialState) -> Iterator[dict[str, Any]]:

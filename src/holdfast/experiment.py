@@ -33,7 +33,7 @@ class Experiment:
         num_samples: How often the space is sampled.
         storage_path: The directory that holds the experiment's.
         storage_filesystem: Not supported yet.
-        sync_config: Not supported yet.
+        sync_config: As in `RunConfig`.
         checkpoint_config: Which checkpoints are kept.
         trial_name_creator: Gives a trial its display name.
         trial_dirname_creator: Gives a trial its directory's name.

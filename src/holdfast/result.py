@@ -25,6 +25,8 @@ from holdfast.errors import ConfigError, NotFitted
 from holdfast.plots import Plotted, PlottedAttempt, PlottedTrial
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
+from holdfast.storage.opening import inside
+from holdfast.storage.uri import arrow_options, bare, is_uri, parse
 from holdfast.values import Reference, decode, flatten, plain
 
 if TYPE_CHECKING:
@@ -36,11 +38,14 @@ __all__ = ["Result", "ResultGrid"]
 class Result:
     """What one trial came to.
 
+    Attributes:
+        path: Its directory; in a cloud bucket and path, without scheme: what `filesystem` takes.
+
     Args:
         metrics: Its newest row with the auto-filled keys.
         checkpoint: Its newest checkpoint, or None.
         error: The exception that it failed with for good, or None.
-        path: Its directory.
+        path: Its directory, or that one's URI.
         metrics_dataframe: All its rows; or a function that gives them when asked.
         best_checkpoints: The checkpoints that are kept with the rows that they came with, oldest first; or a function likewise.
     """
@@ -58,7 +63,8 @@ class Result:
     ) -> None:
         self.metrics: dict[str, Any] = {} if metrics is None else metrics
         self.checkpoint = checkpoint
-        self.path = path
+        self.path = bare(path)
+        self._place = path
         self._error = error
         self._dataframe = metrics_dataframe
         self._best_checkpoints = best_checkpoints
@@ -117,8 +123,8 @@ class Result:
 
     @property
     def filesystem(self) -> Any:
-        """A `pyarrow.fs.LocalFileSystem`; pyarrow is loaded when this is asked for."""
-        return _pyarrow_filesystem("Result.filesystem", "Result.path")
+        """A `pyarrow.fs.LocalFileSystem`, or an `S3FileSystem` for a place on S3; pyarrow is loaded when this is asked for."""
+        return _pyarrow_filesystem("Result.filesystem", self._place)
 
     def get_best_checkpoint(self, metric: str, mode: str) -> Checkpoint | None:
         """The kept checkpoint whose row has the best value of a metric; None where none is kept.
@@ -148,7 +154,7 @@ class Result:
 
     def __reduce__(self) -> tuple[Any, ...]:
         frame = None if callable(self._dataframe) and not has_pandas() else self.metrics_dataframe
-        return Result, (self.metrics, self.checkpoint, self.error, self.path, frame, self.best_checkpoints)
+        return Result, (self.metrics, self.checkpoint, self.error, self._place, frame, self.best_checkpoints)
 
 
 class ResultGrid(Plotted):
@@ -180,13 +186,13 @@ class ResultGrid(Plotted):
 
     @property
     def experiment_path(self) -> str:
-        """The experiment's directory."""
-        return self._source.root
+        """The experiment's directory, or in a cloud its URI: what `Tuner.restore` takes."""
+        return self._source.uri
 
     @property
     def filesystem(self) -> Any:
-        """A `pyarrow.fs.LocalFileSystem`; pyarrow is loaded when this is asked for."""
-        return _pyarrow_filesystem("ResultGrid.filesystem", "ResultGrid.experiment_path")
+        """A `pyarrow.fs.LocalFileSystem`, or an `S3FileSystem` for a place on S3; pyarrow is loaded when this is asked for."""
+        return _pyarrow_filesystem("ResultGrid.filesystem", self._source.uri)
 
     @property
     def errors(self) -> list[Exception]:
@@ -258,7 +264,7 @@ class ResultGrid(Plotted):
             if filter_metric and mode:
                 row = _best_row(self._source.configured(trial), filter_metric, mode, row)
             row.setdefault("config", self._source.config(trial))
-            lines.append({**flatten(row), "logdir": os.path.join(self._source.root, trial.dirname)})
+            lines.append({**flatten(row), "logdir": bare(inside(self._source.uri, trial.dirname))})
         made: pd.DataFrame = frame(lines, library)
         return made
 
@@ -297,7 +303,7 @@ class _Source:
     """How a trial's record becomes a `Result`: reads rows when they are first asked for, and keeps them encoded."""
 
     def __init__(self, storage: Storage, state: ExperimentState, references: Mapping[str, Reference] | None) -> None:
-        self.root = storage.root
+        self.uri = storage.uri
         self._references = references
         self._storage = storage
         self._load = Definitions(storage).load
@@ -305,8 +311,8 @@ class _Source:
         self._history: History | None = None
 
     def result(self, trial: TrialState) -> Result:
-        path = os.path.join(self.root, trial.dirname)
-        saved = [Checkpoint(os.path.join(path, checkpoint_name(kept.saved.index))) for kept in trial.kept]
+        place = inside(self.uri, trial.dirname)
+        saved = [Checkpoint(inside(place, checkpoint_name(kept.saved.index))) for kept in trial.kept]
         config = self.config(trial)
         newest = self.last(trial)
         metrics: dict[str, Any] = newest[0] if newest else {"trial_id": trial.trial_id, "experiment_tag": trial.tag}
@@ -322,7 +328,7 @@ class _Source:
             metrics,
             saved[-1] if saved else None,
             None if failure is None else lambda: revived(failure),
-            path,
+            place,
             lambda: _frame(self.configured(trial)),
             rows_of_checkpoints,
         )
@@ -376,11 +382,9 @@ def _frame(rows: list[dict[str, Any]]) -> Any:
     return frame([flatten(row) for row in rows])
 
 
-def _pyarrow_filesystem(what: str, instead: str) -> Any:
+def _pyarrow_filesystem(what: str, place: str) -> Any:
     try:
         from pyarrow import fs
     except ImportError:
-        raise ConfigError(
-            f"{what} needs pyarrow, which is not installed: pip install pyarrow. {instead} is a local path."
-        ) from None
-    return fs.LocalFileSystem()
+        raise ConfigError(f"{what} needs pyarrow, which is not installed: pip install pyarrow.") from None
+    return fs.S3FileSystem(**arrow_options(parse(place))) if is_uri(place) else fs.LocalFileSystem()

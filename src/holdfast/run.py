@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from holdfast import settings
 from holdfast.analysis import ExperimentAnalysis
 from holdfast.checkpoint import Checkpoint
 from holdfast.config import CheckpointConfig, FailureConfig, ResumeConfig, RunConfig, TuneConfig
@@ -23,8 +22,8 @@ from holdfast.errors import ConfigError, TrialsFailed
 from holdfast.experiment import Experiment, experiments_in
 from holdfast.registry import trainable_named
 from holdfast.resources import asked_for, asking, request_for
+from holdfast.storage.opening import inside, whereabouts
 from holdfast.trainable import Trainable
-from holdfast.tuner import Tuner
 
 if TYPE_CHECKING:
     from holdfast._assembly.handle import Handle
@@ -192,7 +191,7 @@ def _run_all(experiments: list[Experiment], shared: _Shared) -> ExperimentAnalys
     for handle in handles:
         handle.run()
     analysis = ExperimentAnalysis(
-        [handle.storage.root for handle in handles], default_metric=shared.metric, default_mode=shared.mode
+        [handle.storage.uri for handle in handles], default_metric=shared.metric, default_mode=shared.mode
     )
     failed = [trial.trial_id for trial in analysis.trials if trial.status == trial.ERROR]
     if failed and shared.raise_on_failed_trial:
@@ -208,7 +207,7 @@ def _copied(shared: _Shared) -> _Shared:
 def _handle(experiment: Experiment, shared: _Shared) -> Handle:
     """The experiment on disk: a new one, or the one that is there."""
     from holdfast._assembly.handle import restored, submitted
-    from holdfast._assembly.places import local_path
+    from holdfast._assembly.places import existing, parent_of
     from holdfast._assembly.submission import More
 
     trainable = _trainable(experiment)
@@ -218,9 +217,10 @@ def _handle(experiment: Experiment, shared: _Shared) -> Handle:
     if how:
         if not experiment.name:
             raise ConfigError(f"resume={shared.resume!r} needs name=: the experiment to go on with is <storage_path>/<name>.")
-        parent = local_path(experiment.storage_path) if experiment.storage_path else settings.results_dir()
-        path = os.path.join(parent, experiment.name)
-        if how == "LOCAL" or Tuner.can_restore(path):
+        parent = parent_of(experiment.storage_path)
+        path = existing(parent, experiment.name)
+        if path or how == "LOCAL":
+            path = path or inside(parent, experiment.name)  # which says that there is none
             handle = restored(path, trainable, experiment.config, None, resume, None, takeover=False)
             handle.given_again(tune, run_config, more)
             return handle
@@ -303,9 +303,7 @@ def _resuming(resume: bool | str | None, config: ResumeConfig | None) -> tuple[s
 def _begin_from(restore: str | os.PathLike[str] | Checkpoint | None) -> str:
     if restore is None:
         return ""
-    from holdfast._assembly.places import local_path
-
-    return restore.path if isinstance(restore, Checkpoint) else local_path(restore)
+    return restore.path if isinstance(restore, Checkpoint) else whereabouts(restore)
 
 
 def _formats(formats: Sequence[str] | None, trainable: Any) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ from holdfast._core.trial import PAUSED, PAUSING, RUNNING, STOPPING, Inherited, 
 from holdfast.checkpoint import Checkpoint
 from holdfast.errors import ConfigError
 from holdfast.resources import PlacementGroupFactory
+from holdfast.storage.opening import inside
+from holdfast.storage.uri import bare
 
 __all__ = ["Surroundings", "Trial", "aggregate"]
 
@@ -33,7 +35,8 @@ class Surroundings:
     """What all trials of an experiment share.
 
     Attributes:
-        path: The experiment's directory, absolute.
+        path: Where the experiment is, as `open_storage` takes it: its directory, absolute, or a URI.
+        local: Below which directory of this machine trials have their own; `path` where that is local.
         experiment_id: Its id.
         trainable_name: What its trainable is called.
         policy: The job's rules: what one trial is given is among them.
@@ -53,7 +56,7 @@ class Surroundings:
         row: Callable[[TrialState], dict[str, Any]],
         references: References | None = None,
     ) -> None:
-        self.path = path
+        self.path = self.local = path
         self.experiment_id = experiment_id
         self.trainable_name = trainable_name
         self.policy = policy
@@ -159,15 +162,19 @@ class Trial:
         if point is None or point.saved is None:
             return None
         dirname = point.source if isinstance(point, Inherited) else self._state.dirname
-        return Checkpoint(os.path.join(self._around.path, dirname, checkpoint_name(point.saved.index)))
+        return Checkpoint(inside(self._around.path, f"{dirname}/{checkpoint_name(point.saved.index)}"))
 
     @property
     def path(self) -> str:
-        """The trial's directory, absolute."""
-        return os.path.join(self._around.path, self._state.dirname)
+        """The trial's directory, absolute; in a cloud bucket and path, without scheme."""
+        return bare(inside(self._around.path, self._state.dirname))
 
-    local_path = path
-    logdir = path
+    @property
+    def local_path(self) -> str:
+        """A directory on this machine for the trial's files: its own, or one whose files the driver puts to the store."""
+        return os.path.join(self._around.local, self._state.dirname)
+
+    logdir = local_path
 
     @property
     def placement_group_factory(self) -> PlacementGroupFactory:

@@ -22,7 +22,8 @@ import psutil
 
 from holdfast._journal import read
 from holdfast._projection.history import load_state
-from holdfast.storage.local import LocalStorage
+from holdfast.storage.base import Storage
+from holdfast.storage.opening import inside, open_storage
 from holdfast.testing.census import processes_of
 
 PATIENCE_S = 30.0
@@ -41,7 +42,7 @@ class Task:
         unique: Whether each row holds a random word, so that a redone one differs from the first.
         family: Whether each trial starts a child that leaves its session and ignores what can be ignored.
         padding, checkpoint_bytes, drawn_bytes: Bytes in each row, in each checkpoint, in an object in each config.
-        max_failures, num_to_keep, upload, max_total_bytes, takeover: As in the library.
+        max_failures, num_to_keep, upload, max_total_bytes, takeover, durability, storage_timeout_s: As in the library.
         resume_errored, restart_errored: As in `Tuner.restore`.
         by_class: Whether the trainable is a class; then a stop rule ends the trials, `every` is its checkpoint_frequency,
             and a checkpoint at the end is left to the default.
@@ -49,6 +50,7 @@ class Task:
         population: "pbt" or "synch" for population based training, in step or not.
         first_rows: Where given, a stop rule ends trials there, and when all have ended the experiment is extended: to trials of
             `rows` rows, and by one sample.
+        artifacts: Whether trials write into their working directories, and that is synced.
     """
 
     storage_path: str
@@ -75,15 +77,18 @@ class Task:
     reuse: bool = False
     population: str = ""
     first_rows: int = 0
+    durability: str = "group"
+    storage_timeout_s: float = 1800.0
+    artifacts: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
-        return os.path.join(self.storage_path, "exp")
+        return inside(self.storage_path, "exp")
 
     @property
-    def storage(self) -> LocalStorage:
-        return LocalStorage(self.path)
+    def storage(self) -> Storage:
+        return open_storage(self.path)
 
 
 def note(side: str, **fields: object) -> None:
@@ -128,6 +133,9 @@ def train(config: dict[str, Any]) -> None:
             row["word"] = secrets.token_hex(8)
         if config["padding"]:
             row["padding"] = "x" * config["padding"]
+        if config["artifacts"]:
+            with open(f"artifact-{tune.get_context().get_trial_id()}-{os.getpid()}", "a", encoding="utf-8") as file:
+                file.write(f"{i}\n")
         saves = bool(config["every"]) and i % config["every"] == config["every"] - 1
         if saves:
             with tempfile.TemporaryDirectory(dir=os.path.dirname(side)) as folder:
@@ -194,7 +202,7 @@ def tuner(task: Task) -> Any:
     if tune.Tuner.can_restore(task.path):
         how = {"takeover": task.takeover, "resume_errored": task.resume_errored, "restart_errored": task.restart_errored}
         return tune.Tuner.restore(task.path, trainable, **how)
-    copied = ("rows", "every", "pace_s", "unique", "family", "padding", "checkpoint_bytes")
+    copied = ("rows", "every", "pace_s", "unique", "family", "padding", "checkpoint_bytes", "artifacts")
     space = {"x": tune.uniform(0, 1), **{name: getattr(task, name) for name in copied}}
     if task.drawn_bytes:
         space["table"] = tune.sample_from(lambda config, size=task.drawn_bytes: Table(size, config["x"]))
@@ -214,6 +222,9 @@ def tuner(task: Task) -> Any:
             name="exp",
             storage_path=task.storage_path,
             verbose=0,
+            durability=task.durability,
+            storage_timeout_s=task.storage_timeout_s,
+            sync_config=tune.SyncConfig(sync_artifacts=True, sync_period=0.2) if task.artifacts else None,
             failure_config=tune.FailureConfig(max_failures=task.max_failures),
             checkpoint_config=tune.CheckpointConfig(
                 num_to_keep=task.num_to_keep,

@@ -5,7 +5,7 @@ import datetime
 import numpy as np
 import pytest
 
-from holdfast.config import CheckpointConfig, FailureConfig, ResumeConfig, RunConfig, TuneConfig
+from holdfast.config import CheckpointConfig, FailureConfig, ResumeConfig, RunConfig, SyncConfig, TuneConfig
 from holdfast.errors import ConfigError, Deprecated, TuneError
 
 
@@ -56,7 +56,11 @@ from holdfast.errors import ConfigError, Deprecated, TuneError
         (lambda: RunConfig(log_to_file=("a",)), "pair of names"),
         (lambda: RunConfig(log_to_file=3), "pair of names"),
         (lambda: RunConfig(verbose=7), "0, 1, 2 or 3"),
-        (lambda: RunConfig(sync_config=object()), "not supported yet"),
+        (lambda: RunConfig(sync_config=object()), "a holdfast.SyncConfig"),
+        (lambda: RunConfig(storage_timeout_s=-1), "number of seconds"),
+        (lambda: SyncConfig(sync_period="often"), "number of seconds"),
+        (lambda: SyncConfig(sync_artifacts="yes"), "True or False"),
+        (lambda: SyncConfig(upload_dir="s3://bucket"), "storage_path"),
         (lambda: RunConfig(storage_filesystem=object()), "not supported yet"),
         (lambda: RunConfig(progress_reporter=object()), "subclass of holdfast.ProgressReporter"),
         (lambda: ResumeConfig(errored="again"), "ResumeConfig"),

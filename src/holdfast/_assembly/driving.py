@@ -18,6 +18,7 @@ from holdfast._assembly.requests import ask_per_trial, check_fits, check_recorde
 from holdfast._assembly.searching import keep_memory
 from holdfast._assembly.submission import JobSpec, versions
 from holdfast._assembly.waiting import WaitingFollower
+from holdfast._assembly.working import Working, working_of
 from holdfast._core.controller import Controller
 from holdfast._core.events import EpochStarted, ExperimentCreated
 from holdfast._core.experiment import ExperimentState
@@ -41,6 +42,7 @@ from holdfast.search.base import Searcher
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.local import LocalStorage
+from holdfast.storage.uri import is_uri
 
 __all__ = ["Choices", "Minds", "Outcome", "drive", "engine_named", "minds"]
 
@@ -112,6 +114,7 @@ def drive(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: 
             clock=clock,
             takeover=choices.takeover,
             threads=real,
+            unfenced=spec.run_config.unfenced,
         )
         try:
             return _with_journal(journal, _Epoch(storage, created, spec, choices, given), signals)
@@ -139,10 +142,11 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
         _end_leftovers(_tokens(created, storage))
         if isinstance(storage, LocalStorage):
             storage.sweep_all()
+    working = working_of(journal, created.experiment_id, spec)
     driver: Driver | None = None
     try:
-        engine.open(_job(storage, created, spec, choices, journal.epoch))
-        driver = _assembled(journal, epoch)
+        engine.open(_job(epoch, journal.epoch, working.attempts))
+        driver = _assembled(journal, epoch, working)
         take_over(driver, _epoch_started(journal, choices), storage, list(journal.cuts), choices.extension)
         try:
             driver.run(*_leaving(engine, signals, quiet=not spec.run_config.verbose))
@@ -156,6 +160,7 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
             keep_memory(driver.parts.advice.desk.searcher, storage)
         return Outcome(reason, signals.caught if interrupted else 0, driver.state)
     except (Fenced, StorageError, InternalError):
+        working.abandon()
         raise
     except BaseException as error:
         engine.close()
@@ -247,13 +252,13 @@ def minds(
     state = controller.state
     request = ask_per_trial(spec.ask, created.seed, has)
     references = references_in(spec.param_space)
-    roll = Roll(created, state, storage.root, definitions.load, references)
+    roll = Roll(created, state, storage.uri, definitions.load, references)
     desk = SearcherDesk(
         searcher,
         created.seed,
         created.trial_prefix,
         constants_of(searcher, spec.param_space),
-        namer(created, state, spec.tune_config, storage.root, definitions, request, references),
+        namer(created, state, spec.tune_config, storage.uri, definitions, request, references),
         definitions,
     )
     callbacks = CallbackDesk(spec.run_config.callbacks, state, roll, definitions.store)
@@ -267,20 +272,21 @@ def minds(
     return Minds(controller, advice, callbacks)
 
 
-def _assembled(journal: Journal, epoch: _Epoch) -> Driver:
+def _assembled(journal: Journal, epoch: _Epoch, working: Working) -> Driver:
     """Builds the driver and brings it to the journal's end."""
     storage, created, spec, choices, given = epoch
     definitions = Definitions(storage)
     cut = snapshots.load(journal, lambda job: plugins_of(created, job_at(definitions, job))[1])
     has = choices.engine.resources()
     controller, advice, callbacks = minds(storage, created, spec, given, cut, has, thorough=False)
+    advice.roll.work_in(working.files)
     position = cut.position if cut else -1
-    files = files_of(journal, created, spec, controller.state, definitions.load, from_start=cut is None)
+    files = files_of(journal, (created, spec), controller.state, definitions.load, working, from_start=cut is None)
     with _collector_at_rest():
         replay(read(storage, position), controller, advice, callbacks, files.replayed if files else None)
     check_recorded(controller.state, choices.resume, has)
     total = choices.extension.event.num_samples if choices.extension else controller.state.policy.num_samples
-    roll = Roll(created, controller.state, storage.root, definitions.load, references_in(spec.param_space))
+    roll = Roll(created, controller.state, storage.uri, definitions.load, references_in(spec.param_space))
     screen = screen_of(spec, controller.state, total, roll, advice.plugins.scheduler)
     waiting = WaitingFollower(controller) if spec.run_config.verbose else None
     followers: list[Follower] = [follower for follower in (files, screen, waiting) if follower is not None]
@@ -303,17 +309,18 @@ def _collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
-def _job(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: Choices, epoch: int) -> Job:
+def _job(epoch: _Epoch, number: int, directory: str) -> Job:
     import cloudpickle
 
+    storage, created, spec, choices, _ = epoch
     here = os.getcwd()
     return Job(
-        experiment_dir=storage.root,
+        experiment_dir=directory,
         storage=storage.uri,
         experiment_name=created.name,
         trainable=choices.trainable,
         seed=created.seed,
-        token=f"{_tokens(created, storage)}{epoch}",
+        token=f"{_tokens(created, storage)}{number}",
         environment=settings.environment(),
         sys_path=[os.path.abspath(entry) for entry in sys.path],
         working_dir=here,
@@ -358,8 +365,8 @@ def _epoch_started(journal: Journal, choices: Choices) -> EpochStarted:
 
 def _tokens(created: ExperimentCreated, storage: Storage) -> str:
     """What the tokens of all epochs begin with: id and place, for a copy has the same id, and may be at work on this machine."""
-    place = hashlib.blake2b(os.path.realpath(storage.root).encode(), digest_size=4).hexdigest()
-    return f"{created.experiment_id}.{place}."
+    place = storage.uri if is_uri(storage.uri) else os.path.realpath(storage.uri)
+    return f"{created.experiment_id}.{hashlib.blake2b(place.encode(), digest_size=4).hexdigest()}."
 
 
 def _end_leftovers(tokens: str) -> None:

@@ -98,7 +98,7 @@ def asked_for(storage: Storage, created: ExperimentCreated, wish: Wish) -> Asked
         revived=[],
     )
     extension = Extension(base, event, stop_rules(after.run_config.stop)[1], wish.from_scratch_ok)
-    roll = Roll(created, state, storage.root, definitions.load, references_in(before.param_space))
+    roll = Roll(created, state, storage.uri, definitions.load, references_in(before.param_space))
     going_on = to_go_on(state, changed, extension.criteria, lambda trial: values.flatten(roll.last_row(trial)))
     check_checkpoints(going_on, from_scratch_ok=wish.from_scratch_ok)
     if not going_on:

@@ -7,8 +7,19 @@ from typing import Any
 
 from holdfast import settings
 from holdfast._assembly.submission import JobSpec
+from holdfast._assembly.working import Working
 from holdfast._core.admission import request_of, together
-from holdfast._core.events import EpochStarted, ExperimentCreated, JobExtended, Record
+from holdfast._core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    CheckpointCommitted,
+    EpochStarted,
+    Event,
+    ExperimentCreated,
+    JobExtended,
+    Record,
+    ResultReported,
+)
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.trial import PAUSING, RUNNING, STOPPING
 from holdfast._journal import Journal, read
@@ -23,6 +34,7 @@ from holdfast.logger.policy import PolicyFiles
 from holdfast.schedulers.base import TrialScheduler
 from holdfast.storage.base import Storage
 from holdfast.storage.local import LocalStorage
+from holdfast.storage.mirror import Mirror
 
 __all__ = ["FilesFollower", "ReporterFollower", "ScreenFollower", "files_of", "screen_of"]
 
@@ -36,6 +48,8 @@ class FilesFollower:
         state: The fold that everybody shares.
         history: Told all that is replayed, and what is heard up to the first tick; None where replay begins behind a snapshot.
         policy: The logs of a population, where there is one.
+        working: Where all that is written, and what puts it to a store where that is elsewhere.
+        artifacts: Whether a checkpoint has the artifacts of its trial put there.
     """
 
     def __init__(
@@ -45,8 +59,14 @@ class FilesFollower:
         state: ExperimentState,
         history: History | None,
         policy: PolicyFiles | None = None,
+        working: Working | None = None,
+        *,
+        artifacts: bool = False,
     ) -> None:
         self._policy = policy
+        self._working = working
+        self._mirror = working.mirror if working else None
+        self._artifacts = artifacts
         self._files = files
         self._storage = storage
         self._state = state
@@ -70,6 +90,8 @@ class FilesFollower:
         if isinstance(record.event, JobExtended) and self._history is not None:
             self._files.catch_up(self._history, self._state)  # trials that had ended go on: their files are opened again
         self._files.hear(record, self._state)
+        if self._mirror is not None:
+            self._tell_mirror(self._mirror, record.event)
         self._busy = True
 
     def tick(self, now: float) -> bool:
@@ -77,6 +99,8 @@ class FilesFollower:
         self._files.flush(now)
         if self._policy is not None:
             self._policy.flush()
+        if self._mirror is not None:
+            self._mirror.check()
         waiting, self._busy = self._busy, False
         return waiting
 
@@ -85,6 +109,19 @@ class FilesFollower:
         if self._policy is not None:
             self._policy.flush()
             self._policy.close()
+        if self._working is not None:
+            self._working.finish()
+
+    def _tell_mirror(self, mirror: Mirror, event: Event) -> None:
+        if isinstance(event, AttemptStarted):
+            mirror.look_at(self._state.trial(event.trial_id).dirname)
+        elif isinstance(event, AttemptEnded):
+            mirror.settle("logs")
+            mirror.settle(self._state.trial(event.trial_id).dirname)
+        elif self._artifacts and (
+            isinstance(event, CheckpointCommitted) or (isinstance(event, ResultReported) and event.saved is not None)
+        ):
+            mirror.settle(self._state.trial(event.trial_id).dirname)
 
     def _catch_up(self, record: Record) -> None:
         if self._history is None:
@@ -98,6 +135,8 @@ class FilesFollower:
         if self._policy is not None:
             self._policy.catch_up()
         self._files.catch_up(self._history, self._state)
+        if self._mirror is not None:
+            self._mirror.start()
 
 
 def _tell_all(policy: PolicyFiles, storage: Storage) -> None:
@@ -186,33 +225,49 @@ class ReporterFollower:
 
 def files_of(
     journal: Journal,
-    created: ExperimentCreated,
-    spec: JobSpec,
+    job: tuple[ExperimentCreated, JobSpec],
     state: ExperimentState,
     load: Callable[[str], Any],
+    working: Working,
     *,
     from_start: bool,
 ) -> FilesFollower | None:
-    """The follower that writes the trials' files; None where the experiment has no local directory.
+    """The follower that writes the trials' files; None where the experiment has no directory on this machine.
 
     Args:
         journal: The driver's.
-        created: The birth record.
-        spec: The job. A file that one of the user's own logger callbacks writes is left to it.
+        job: The birth record, and what was submitted. A file that one of the user's own logger callbacks writes is left to it.
         state: The fold that everybody shares.
         load: Brings back a stored object of a config.
+        working: Where they are written.
         from_start: Whether replay begins at the first record.
     """
-    storage = journal.storage
-    if not isinstance(storage, LocalStorage):
+    (created, spec), storage, mirror = job, journal.storage, working.mirror
+    if mirror is None and not isinstance(storage, LocalStorage):
         return None
     wanted = not settings.file_loggers_disabled()
     json = wanted and not any(isinstance(callback, JsonLoggerCallback) for callback in spec.run_config.callbacks)
     csv = wanted and not any(isinstance(callback, CSVLoggerCallback) for callback in spec.run_config.callbacks)
-    files = TrialFiles(storage.root, created.experiment_id, json=json, csv=csv, load=load, in_charge=journal.in_charge)
+    in_charge = journal.in_charge if mirror is None else None  # a directory of this epoch alone is nobody else's
+    wrote = None if mirror is None else _to_mirror(mirror)
+    files = TrialFiles(working.files, created.experiment_id, json=json, csv=csv, load=load, in_charge=in_charge, wrote=wrote)
     logs = wanted and getattr(spec.tune_config.scheduler, "log_config", False)
-    policy = PolicyFiles(storage.root, journal.in_charge) if logs else None
-    return FilesFollower(files, storage, state, History() if from_start else None, policy)
+    policy = PolicyFiles(working.files, in_charge) if logs else None
+    sync = spec.run_config.sync_config
+    artifacts = sync is not None and sync.sync_artifacts and sync.sync_artifacts_on_checkpoint
+    history = History() if from_start else None
+    return FilesFollower(files, storage, state, history, policy, working, artifacts=artifacts)
+
+
+def _to_mirror(mirror: Mirror) -> Callable[[str, bool], None]:
+    """Has the mirror put what `TrialFiles` wrote."""
+
+    def wrote(dirname: str, final: bool) -> None:
+        mirror.look_at(dirname, unsure=not mirror.started)
+        if final:
+            mirror.ended(dirname)
+
+    return wrote
 
 
 def screen_of(spec: JobSpec, state: ExperimentState, total: int, roll: Roll, scheduler: TrialScheduler) -> Follower | None:

@@ -7,11 +7,10 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from holdfast import settings
 from holdfast._assembly.again import given_again
 from holdfast._assembly.driving import Choices, drive, engine_named
 from holdfast._assembly.extending import Asked, Wish, asked_for
-from holdfast._assembly.places import check_name, experiment_at, local_path
+from holdfast._assembly.places import existing, experiment_at, parent_of
 from holdfast._assembly.requests import warn_of_another
 from holdfast._assembly.same import same_job
 from holdfast._assembly.submission import JobSpec, More, Submitted, pickled, plain_name, submit, trainable_name
@@ -38,7 +37,8 @@ from holdfast.registry import names_of, trainable_named
 from holdfast.result import ResultGrid
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.kind import check_local
-from holdfast.storage.local import LocalStorage
+from holdfast.storage.opening import open_storage
+from holdfast.storage.uri import is_uri
 
 if TYPE_CHECKING:
     from holdfast.engines.base import Engine
@@ -73,7 +73,7 @@ class Handle:
         holds: Any = None,
     ) -> None:
         self.submission = submission
-        self.storage = LocalStorage(submission.path)
+        self.storage = open_storage(submission.path)
         self._trainable = trainable
         self._resume = resume
         self._engine = engine
@@ -91,16 +91,17 @@ class Handle:
         if self.submission.taken:
             raise ExperimentExists(
                 f"There is an experiment at {self.storage.root} already, and nothing is mixed into it. Go on with it: "
-                f"Tuner.restore({self.storage.root!r}, trainable).fit(), or RunConfig(if_exists='resume'), or "
+                f"Tuner.restore({self.storage.uri!r}, trainable).fit(), or RunConfig(if_exists='resume'), or "
                 "run(..., resume=True); or give this one another name, or RunConfig(if_exists='new'); or remove what is there: "
-                f"holdfast rm {self.storage.root}"
+                f"holdfast rm {self.storage.uri}"
             )
         if birth_of(self.storage).experiment_id != created.experiment_id:
             raise ExperimentExists(
                 f"Another Tuner was made for {self.storage.root} after this one, and its job took the place of this one's there. "
                 "Run that one, or give each its own name."
             )
-        check_local(self.storage.root)
+        if not is_uri(self.storage.uri):
+            check_local(self.storage.root)
         spec = self._take_spec(created)
         self._fresh = False
         if self._is_finished():
@@ -114,7 +115,8 @@ class Handle:
         engine = engine_named(self._engine)
         choices = Choices(self._resume, self._trainable, {"trainable": sha}, engine, self._takeover, extension=extension)
         try:
-            outcome = drive(self.storage, created, spec, choices)
+            patient = open_storage(self.storage.uri, patience_s=spec.run_config.storage_timeout_s)
+            outcome = drive(patient, created, spec, choices)
         except ExperimentBusy:
             raise  # nothing ended: another driver is at work
         except BaseException as error:  # also Ctrl+C where it is left to Python, and sys.exit() in a callback
@@ -125,7 +127,7 @@ class Handle:
         if outcome.reason == "interrupted":
             self._tell(spec, f"signal {outcome.signal} ended the experiment")
             code = exit_code(outcome.signal, requeue=spec.run_config.exit_on_preemption)
-            raise ExperimentInterrupted(self.storage.root, outcome.signal, grid, code)
+            raise ExperimentInterrupted(self.storage.uri, outcome.signal, grid, code)
         if outcome.reason == "failures":
             self._tell(spec, "so many attempts failed that stop_after_failures ended the experiment")
         if outcome.reason == "fail_fast":
@@ -168,7 +170,7 @@ class Handle:
             raise ConfigError(
                 f"param_space of the experiment at {self.storage.root} has references at {lost}, and what they led to was in the "
                 "memory of a driver. Put those objects again and give the same space with the new references: "
-                f"Tuner.restore({self.storage.root!r}, trainable, param_space=...)."
+                f"Tuner.restore({self.storage.uri!r}, trainable, param_space=...)."
             )
 
     def given_again(self, tune_config: TuneConfig, run_config: RunConfig, more: More) -> None:
@@ -225,7 +227,7 @@ class Handle:
         if spec.run_config.verbose:
             name = self.submission.created.trainable_name
             print(  # noqa: T201 - a stopped experiment says how it goes on
-                f"holdfast: {what}. Go on with:\n  Tuner.restore({self.storage.root!r}, trainable={name}).fit()", file=sys.stderr
+                f"holdfast: {what}. Go on with:\n  Tuner.restore({self.storage.uri!r}, trainable={name}).fit()", file=sys.stderr
             )
 
 
@@ -255,9 +257,7 @@ def _to_resume(run_config: Any) -> str:
     """Where the experiment is that a new one of its name is to go on with; empty where there is none."""
     if not isinstance(run_config, RunConfig) or run_config.if_exists != "resume" or not run_config.name:
         return ""
-    parent = local_path(run_config.storage_path) if run_config.storage_path else settings.results_dir()
-    path = os.path.join(parent, check_name(run_config.name))
-    return path if exists(LocalStorage(path)) else ""
+    return existing(parent_of(run_config.storage_path), run_config.name)
 
 
 def restored(
@@ -290,7 +290,7 @@ def restored(
             "with the same kind: what one saved the other cannot load."
         )
     warn_of_another(trainable, created.policy)
-    submission = Submitted(storage.root, created, None)
+    submission = Submitted(storage.uri, created, None)
     handle = Handle(
         submission,
         pickled("the trainable", trainable),

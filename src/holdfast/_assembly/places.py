@@ -1,4 +1,4 @@
-"""Where an experiment lives: from what a user says to one absolute directory."""
+"""Where an experiment lives: from what a user says to one place, an absolute directory or a URI."""
 
 from __future__ import annotations
 
@@ -9,23 +9,34 @@ from typing import Any
 from holdfast import settings
 from holdfast._journal import exists
 from holdfast.errors import ConfigError, ExperimentNotFound, StorageError
-from holdfast.storage.local import LocalStorage
+from holdfast.storage.base import Storage
+from holdfast.storage.opening import inside, open_storage, whereabouts
+from holdfast.storage.uri import is_uri
 
-__all__ = ["check_name", "experiment_at", "local_path", "new_directory"]
+__all__ = ["check_name", "existing", "experiment_at", "new_place", "parent_of"]
+
+_PATIENCE_S = 30.0  # with a store that fails when an experiment is submitted or looked for: somebody sits and waits
+_MOST_NEAR = 20
 
 
-def local_path(given: str | os.PathLike[str]) -> str:
-    """An absolute local path from a relative one, one with "~", or a `file://` URI.
+def parent_of(storage_path: str | os.PathLike[str] | None) -> str:
+    """The place that experiments go into: absolute, or a URI.
 
     Raises:
-        ConfigError: Another scheme: only local paths are supported.
+        ConfigError: There can be no such place.
     """
-    text = os.fspath(given)
-    if text.startswith("file://"):
-        text = text[len("file://") :]
-    elif "://" in text:
-        raise ConfigError(f"{text!r}: experiments live on local paths so far; give a path such as './results'.")
-    return os.path.abspath(os.path.expanduser(text))
+    return whereabouts(storage_path) if storage_path else settings.results_dir()
+
+
+def existing(parent: str, name: str) -> str:
+    """The place of the experiment of that name, or "" where there is none.
+
+    Raises:
+        ConfigError: A name that cannot be.
+        StorageError: The place cannot be looked at.
+    """
+    storage = open_storage(inside(parent, check_name(name)), patience_s=_PATIENCE_S)
+    return storage.uri if exists(storage) else ""
 
 
 def check_name(name: str) -> str:
@@ -40,16 +51,26 @@ def check_name(name: str) -> str:
     return name
 
 
-def new_directory(storage_path: str | None, name: str | None, trainable_name: str) -> str:
-    """Creates and returns the directory of a new experiment; one without a name gets one that nobody else has.
+def new_place(storage_path: str | None, name: str | None, trainable_name: str, number: int = 0) -> Storage:
+    """The place of a new experiment, its directory made; one without a name gets one that nobody else had by then.
+
+    Args:
+        storage_path: What it goes into.
+        name: The experiment's.
+        trainable_name: Names an experiment without a name, with the date.
+        number: Where not 0, stands behind the name, because the one before is taken.
 
     Raises:
-        ConfigError: A name that cannot be, or a file system that is not local.
+        ConfigError: A name that cannot be.
         StorageError: The directory cannot be created or written to.
     """
-    parent = local_path(storage_path) if storage_path else settings.results_dir()
+    parent = parent_of(storage_path)
     if name:
         check_name(name)
+    if is_uri(parent):
+        whole = name or f"{trainable_name}{_date()}"
+        return open_storage(inside(parent, f"{whole}_{number}" if number else whole), patience_s=_PATIENCE_S)
+    name = f"{name}_{number}" if name and number else name
     try:
         os.makedirs(parent, exist_ok=True)
         path = _named(parent, name) if name else _dated(parent, trainable_name)
@@ -61,28 +82,25 @@ def new_directory(storage_path: str | None, name: str | None, trainable_name: st
         ) from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise StorageError(13, f"{path} cannot be written to. Give a storage_path that can be", path)
-    return path
+    return open_storage(path)
 
 
-def experiment_at(path: str | os.PathLike[str], storage_filesystem: Any = None) -> LocalStorage:
+def experiment_at(path: str | os.PathLike[str], storage_filesystem: Any = None) -> Storage:
     """The storage of an existing experiment.
 
     Raises:
         ExperimentNotFound: There is none at that path.
+        StorageError: The place cannot be looked at.
     """
     if storage_filesystem is not None:
-        raise ConfigError("storage_filesystem is not supported yet: give a local path.")
-    root = local_path(path)
-    storage = LocalStorage(root)
+        raise ConfigError("storage_filesystem is not supported yet: give a local path or a URI.")
+    storage = open_storage(path, patience_s=_PATIENCE_S)
     if not exists(storage):
-        near = [
-            name
-            for name in (sorted(os.listdir(root)) if os.path.isdir(root) else [])
-            if exists(LocalStorage(os.path.join(root, name)))
-        ]
+        there = storage.names("")[:_MOST_NEAR]
+        near = [name for name in there if exists(open_storage(inside(storage.uri, name), patience_s=_PATIENCE_S))]
         hint = f" There are experiments below it: {near[:5]}." if near else ""
         raise ExperimentNotFound(
-            f"{root} holds no experiment.{hint} Give the experiment's own directory, "
+            f"{storage.root} holds no experiment.{hint} Give the experiment's own directory, "
             "<storage_path>/<name>; `holdfast ls DIR` lists them."
         )
     return storage
@@ -96,8 +114,7 @@ def _named(parent: str, name: str) -> str:
 
 def _dated(parent: str, trainable_name: str) -> str:
     """A directory that this call created: many may start within one second, in several processes."""
-    date = "" if settings.dated_names_disabled() else time.strftime("_%Y-%m-%d_%H-%M-%S")
-    base = os.path.join(parent, f"{trainable_name}{date}")
+    base = os.path.join(parent, f"{trainable_name}{_date()}")
     number = 0
     while True:
         path = f"{base}_{number}" if number else base
@@ -107,3 +124,7 @@ def _dated(parent: str, trainable_name: str) -> str:
             number += 1
         else:
             return path
+
+
+def _date() -> str:
+    return "" if settings.dated_names_disabled() else time.strftime("_%Y-%m-%d_%H-%M-%S")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from holdfast import values
-from holdfast._assembly.places import new_directory
+from holdfast._assembly.places import new_place
 from holdfast._assembly.requests import Ask, asked_by
 from holdfast._assembly.rules import policy_of
 from holdfast._core.events import ExperimentCreated
@@ -37,7 +37,8 @@ from holdfast.space import check_space, space_keys
 from holdfast.stopper.base import Stopper
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
-from holdfast.storage.local import LocalStorage
+from holdfast.storage.object_store import ObjectStorage
+from holdfast.storage.probing import probe
 from holdfast.trainable import Trainable as ClassTrainable
 from holdfast.trainable import can_save
 
@@ -82,7 +83,7 @@ class Submitted(NamedTuple):
     """An experiment on disk.
 
     Attributes:
-        path: Its directory.
+        path: Its place, as `open_storage` takes it.
         created: Its birth record; where `taken`, the one that was not written.
         spec: The user's own objects; None once they were used, or in another process: then they come from the disk.
         taken: Whether the name belongs to an experiment that was there before.
@@ -131,25 +132,27 @@ def submit(
     """
     draft = drafted(trainable, param_space, tune_config, run_config, more)
     name = run_config.name
+    another = run_config.if_exists == "new" or not name
     number = 0
     while True:
-        path = new_directory(run_config.storage_path, f"{name}_{number}" if number else name, draft.created.trainable_name)
-        submission = _submitted(path, draft, another=run_config.if_exists == "new")
-        if not submission.taken or run_config.if_exists != "new":
+        storage = new_place(run_config.storage_path, name, draft.created.trainable_name, number)
+        submission = _submitted(storage, draft, another=another)
+        if not submission.taken or not another:
             return submission
         number += 1
 
 
-def _submitted(path: str, draft: Draft, *, another: bool) -> Submitted:
-    """The draft as the experiment at `path`, unless one is there; `another`: also where that one has never been run."""
-    storage = LocalStorage(path)
+def _submitted(storage: Storage, draft: Draft, *, another: bool) -> Submitted:
+    """The draft as the experiment at a place, unless one is there; `another`: also where that one has never been run."""
     taken = (another and exists(storage)) or _is_taken(storage)
-    created = msgspec.structs.replace(draft.created, name=os.path.basename(path))
+    created = msgspec.structs.replace(draft.created, name=os.path.basename(storage.root))
     if not taken:
+        if isinstance(storage, ObjectStorage) and not draft.spec.run_config.unfenced:
+            probe(storage, "journal")  # a store that cannot be written to, or trusted, is found before any trial starts
         born = give_birth(storage, draft._replace(created=created))
         taken = born is None
         created = born or created
-    return Submitted(path, created, draft.spec, taken)
+    return Submitted(storage.uri, created, draft.spec, taken)
 
 
 def drafted(
@@ -342,18 +345,20 @@ def pickled_spec(spec: JobSpec) -> bytes:
         raise
 
 
-def _is_taken(storage: LocalStorage) -> bool:
+def _is_taken(storage: Storage) -> bool:
     """Whether an experiment lives here already. One that this process submitted and never ran makes room.
 
     Raises:
         ExperimentExists: The directory holds foreign files.
     """
     if exists(storage):
-        if storage.names("journal/epochs") or birth_of(storage).created_by != _creator(Owner.of_this_process()):
+        if any(map(storage.names, ("journal/epochs", "journal/slots"))) or birth_of(storage).created_by != _creator(
+            Owner.of_this_process()
+        ):
             return True
         storage.delete("journal/birth")
         return False
-    foreign = [name for name in sorted(os.listdir(storage.root)) if name != "definitions"]
+    foreign = [name for name in storage.names("") if name != "definitions"]
     if foreign:
         raise ExperimentExists(
             f"{storage.root} is not empty and holds no experiment (it holds {foreign[:5]}). "

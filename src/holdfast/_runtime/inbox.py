@@ -1,25 +1,31 @@
 """Requests from outside: files that somebody put into `requests/`, taken up by the driver.
 
 Whoever asks creates a file exclusively and never writes the journal. The driver puts `RequestReceived` on record, and only
-then removes the file; one that a crash left there is known by its id and not taken up twice.
+then removes the file; one that a crash left there is known by its id and not taken up twice. A store is looked at from a thread:
+one that does not answer must not keep the driver from its trials.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from holdfast._core.events import RequestReceived
 from holdfast._core.experiment import ExperimentState
+from holdfast.clock import Clock, SystemClock
 from holdfast.errors import ConfigError
-from holdfast.storage.base import Storage
+from holdfast.storage.base import AppendingStorage, Storage
 
-__all__ = ["VERBS", "Inbox", "ask"]
+__all__ = ["VERBS", "Inbox", "ask", "inbox_of"]
 
 VERBS = ("stop", "pause", "resume")
 _FOLDER = "requests"
 _EVERY_S = 0.5
+_STORE_EVERY_S = 2.0
 
 
 def ask(storage: Storage, verb: str, trial_id: str = "") -> str:
@@ -36,30 +42,98 @@ def ask(storage: Storage, verb: str, trial_id: str = "") -> str:
     return request
 
 
-class Inbox:
-    """What the driver looks through now and then."""
+def inbox_of(storage: Storage, state: ExperimentState, clock: Clock) -> Inbox:
+    """The inbox of an experiment: a store is looked at aside, where time is real."""
+    return Inbox(storage, state, aside=not isinstance(storage, AppendingStorage) and isinstance(clock, SystemClock))
 
-    def __init__(self, storage: Storage, state: ExperimentState) -> None:
+
+class Inbox:
+    """What the driver looks through now and then. One thread calls it.
+
+    Args:
+        storage: The experiment's.
+        state: The fold, which knows what was taken up before.
+        aside: Whether a thread looks while it is `watched`, every two seconds; else `requests` does, every half second.
+    """
+
+    def __init__(self, storage: Storage, state: ExperimentState, *, aside: bool = False) -> None:
         self._storage = storage
         self._state = state
+        self._aside = aside
         self._next = 0.0
+        self._had: set[str] = set()
+        self._lock = threading.Lock()
+        self._found: list[tuple[str, bytes]] = []
+        self._done: list[str] = []
+        self._leave = threading.Event()
+        self._error: Exception | None = None
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Looks from a thread meanwhile, where it is to be aside. Its end is not waited for: the store may not answer."""
+        if self._aside:
+            threading.Thread(target=self._run, name="holdfast-inbox", daemon=True).start()
+        try:
+            yield
+        finally:
+            self._leave.set()
 
     def requests(self, now: float) -> list[RequestReceived]:
-        """What is to go on record, at most every half second. `now` is monotonic seconds."""
-        if now < self._next:
+        """What is to go on record. `now` is monotonic seconds.
+
+        Raises:
+            StorageError: The place cannot be looked at.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._aside:
+            with self._lock:
+                letters, self._found = self._found, []
+        elif now < self._next:
             return []
-        self._next = now + _EVERY_S
-        return [found for name in self._storage.names(_FOLDER) if (found := self._read(name)) is not None]
+        else:
+            self._next = now + _EVERY_S
+            letters = self._look()
+        return [found for letter in letters if (found := self._read(*letter)) is not None]
 
     def remove(self, request: str) -> None:
         """Removes a request that is on record."""
-        self._storage.delete(f"{_FOLDER}/{request}")
+        if self._aside:
+            with self._lock:
+                self._done.append(request)
+        else:
+            self._storage.delete(f"{_FOLDER}/{request}")
 
-    def _read(self, name: str) -> RequestReceived | None:
+    def _look(self) -> list[tuple[str, bytes]]:
+        """The requests that lie there, but for those that were found before."""
+        letters = []
+        for name in self._storage.names(_FOLDER):
+            if name not in self._had:
+                try:
+                    letters.append((name, self._storage.read(f"{_FOLDER}/{name}")))
+                except FileNotFoundError:
+                    continue  # a driver that was overtaken meanwhile had put it on record, and removes it now
+                if self._aside:
+                    self._had.add(name)
+        return letters
+
+    def _run(self) -> None:
+        try:
+            while not self._leave.wait(_STORE_EVERY_S):
+                found = self._look()
+                with self._lock:
+                    self._found += found
+                    done, self._done = self._done, []
+                for request in done:
+                    self._storage.delete(f"{_FOLDER}/{request}")
+        except Exception as error:  # noqa: BLE001 - it is raised again where somebody hears of it
+            self._error = error
+
+    def _read(self, name: str, data: bytes) -> RequestReceived | None:
         """The request of that name; one that was taken up before, or that cannot be met, is removed."""
         if name not in self._state.requests:
             try:
-                asked = json.loads(self._storage.read(f"{_FOLDER}/{name}"))
+                asked = json.loads(data)
                 verb, trial_id = str(asked["verb"]), str(asked["trial"])
             except (ValueError, KeyError, TypeError):
                 verb = trial_id = ""

@@ -42,7 +42,7 @@ from holdfast._journal import Journal
 from holdfast._runtime.advice import Advice, Judgement
 from holdfast._runtime.callbacks import CallbackDesk
 from holdfast._runtime.gate import Gate
-from holdfast._runtime.inbox import Inbox
+from holdfast._runtime.inbox import inbox_of
 from holdfast._runtime.snapshots import Snapshots
 from holdfast.clock import Clock
 from holdfast.engines.base import Engine, Observation
@@ -103,7 +103,7 @@ class Driver:
         self._busy = True
         self._unnamed: list[str] = []
         self._gate = Gate(parts.controller, parts.advice)
-        self._inbox = Inbox(parts.storage, self.state)
+        self._inbox = inbox_of(parts.storage, self.state, parts.clock)
         self._leaving: set[str] = set()  # orders of the attempts that ran then
         self._leave_by = 0.0  # when the trials' time to leave is over; 0 while nobody asked them to
 
@@ -140,10 +140,11 @@ class Driver:
             return goes_on()
 
         attend = getattr(self.parts.engine, "attend", None)
-        if attend is not None:  # it runs trials in this thread, and a trial that reports lets the driver have its turn
-            attend(turn)
-        while turn():
-            pass
+        with self._inbox.watched():
+            if attend is not None:  # it runs trials in this thread, and a trial that reports lets the driver have its turn
+                attend(turn)
+            while turn():
+                pass
 
     def _turn(self) -> None:
         engine, callbacks = self.parts.engine, self.parts.callbacks

@@ -32,6 +32,10 @@ class Roll(Sequence[Trial]):
         policy = created.policy
         self._around = Surroundings(path, self.experiment_id, created.trainable_name, policy, load, self.last_row, references)
 
+    def work_in(self, directory: str) -> None:
+        """Has trials show their own directories of this machine below this one."""
+        self._around.local = directory
+
     def let_change(self, change: Callable[..., None]) -> None:
         """Has the trials' setters go where a scheduler's orders are taken."""
         self._around.change = change

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from holdfast.config.checkpoint import CheckpointConfig
-from holdfast.config.checks import Shown
+from holdfast.config.checks import Shown, seconds
 from holdfast.config.failure import FailureConfig
+from holdfast.config.sync import SyncConfig
 from holdfast.errors import ConfigError, Deprecated
 
 if TYPE_CHECKING:
@@ -25,11 +27,12 @@ class RunConfig(Shown):
 
     Args:
         name: The experiment's name and its directory's; by default the trainable's with the date.
-        storage_path: The directory that holds it; by default `HOLDFAST_RESULTS_DIR` or `~/holdfast_results`.
-        storage_filesystem: Not supported yet; local paths only.
+        storage_path: The directory that holds it; by default `HOLDFAST_RESULTS_DIR` or `~/holdfast_results`. Or a place in a
+            cloud (`s3://bucket/path`, `gs://`, `az://`): docs/storage.md.
+        storage_filesystem: Not supported yet.
         failure_config: What a failed attempt costs.
         checkpoint_config: Which checkpoints are kept.
-        sync_config: Not supported yet.
+        sync_config: What of trials' working directories reaches an experiment in a cloud.
         verbose: 0 prints nothing, 1 the progress, 2 and 3 more of it: docs/cli.md has the table.
         stop: When trials stop: a dictionary of bounds (`{"training_iteration": 10}`), a function of (trial_id,
             result), a `Stopper` or a list of them.
@@ -45,6 +48,10 @@ class RunConfig(Shown):
         if_exists: What a new `Tuner` does where its name belongs to an experiment. "error": `fit` raises. "resume": it goes on
             with that one as `Tuner.restore` would, so that one script starts and resumes; the job must be the same. "new":
             it takes the next free name, `<name>_1`, `<name>_2` and so on.
+        unfenced: Take a store that cannot keep two drivers apart (it ignores conditional puts). Two drivers at once would then
+            destroy the experiment: whoever says so must see to it that there is one.
+        storage_timeout_s: How long a store that fails is asked again. Training goes on meanwhile while 64 MiB of records have
+            room, then `report` waits; when the time is over the experiment stops and can be restored. Not for local paths.
 
     Raises:
         ConfigError: A value that cannot be.
@@ -55,7 +62,7 @@ class RunConfig(Shown):
     storage_filesystem: None
     failure_config: FailureConfig
     checkpoint_config: CheckpointConfig
-    sync_config: None
+    sync_config: SyncConfig | None
     verbose: int
     stop: Any
     callbacks: list[Callback]
@@ -66,6 +73,8 @@ class RunConfig(Shown):
     durability: str
     exit_on_preemption: bool = False  # here too: jobs that were stored before there was such a choice are read back
     if_exists: str = "error"
+    unfenced: bool = False
+    storage_timeout_s: float = 1800.0
 
     def __init__(
         self,
@@ -86,15 +95,12 @@ class RunConfig(Shown):
         durability: Literal["group", "strict"] = "group",
         exit_on_preemption: bool = False,
         if_exists: Literal["error", "resume", "new"] = "error",
+        unfenced: bool = False,
+        storage_timeout_s: float | datetime.timedelta = 1800.0,
     ) -> None:
         if local_dir is not None:
             raise Deprecated("RunConfig(local_dir=...) is gone: use RunConfig(storage_path=...).")
-        for what, given in (
-            ("storage_filesystem", storage_filesystem),
-            ("sync_config", sync_config),
-        ):
-            if given is not None:
-                raise ConfigError(f"RunConfig({what}=...) is not supported yet: leave it out. Experiments live on local paths.")
+        _check_storage(storage_filesystem, sync_config)
         _check_choices(durability, if_exists, name)
         _check_reporter(progress_reporter)
         _check_log_files(log_to_file)
@@ -116,6 +122,15 @@ class RunConfig(Shown):
         self.durability = durability
         self.exit_on_preemption = bool(exit_on_preemption)
         self.if_exists = if_exists
+        self.unfenced = bool(unfenced)
+        self.storage_timeout_s = seconds("RunConfig(storage_timeout_s=...)", storage_timeout_s)
+
+
+def _check_storage(filesystem: object, sync_config: object) -> None:
+    if filesystem is not None:
+        raise ConfigError("RunConfig(storage_filesystem=...) is not supported yet: leave it out, or give a URI as storage_path.")
+    if sync_config is not None and not isinstance(sync_config, SyncConfig):
+        raise ConfigError(f"RunConfig(sync_config={sync_config!r}): a holdfast.SyncConfig.")
 
 
 def _check_choices(durability: object, asked: object, name: str | None) -> None:

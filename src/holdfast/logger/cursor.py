@@ -2,7 +2,7 @@
 
 A file that is only appended to, one short line each time. It is a shortcut: without it, or with one that cannot be
 trusted (the machine was restarted, so that what was written may not have reached the disk; or other files were
-wanted then), all files are compared with the journal.
+wanted then), all files are compared with the journal. On a store the files that it vouches for are kept before it is.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ class Cursor:
     Args:
         directory: The experiment's.
         wanted: Which files are written, as a short word; a cursor written for others counts as none.
+        until_boot: Whether it counts for nothing once the machine was restarted.
     """
 
-    def __init__(self, directory: str, wanted: str) -> None:
+    def __init__(self, directory: str, wanted: str, *, until_boot: bool = True) -> None:
         self._path = os.path.join(directory, NAME)
-        self._mark = f" {_boot_id()} {wanted}\n"
+        self._mark = f" {_boot_id() if until_boot else 'store'} {wanted}\n"
 
     def read(self) -> int:
         """The position, or -1 where nothing can be trusted."""

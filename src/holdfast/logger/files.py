@@ -59,6 +59,8 @@ class TrialFiles:
         load: Brings back a stored object of a config by its sha256; without it nothing is unpickled, and no `params.pkl`
             is written for a config that holds such an object. Odd values in rows are never unpickled: files name their type.
         in_charge: Says whether this driver still is; asked before each flush. A driver that is not writes nothing.
+        wrote: Where the files go on to a store, which keeps them whatever happens to this machine: told of a trial's directory by
+            its name, and whether nothing more is to come there, when that was written and before the cursor vouches for it.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class TrialFiles:
         csv: bool = True,
         load: Load | None = None,
         in_charge: Callable[[], bool] | None = None,
+        wrote: Callable[[str, bool], None] | None = None,
     ) -> None:
         self._directory = directory
         self._experiment_id = experiment_id
@@ -77,7 +80,8 @@ class TrialFiles:
         self._only_failures = not (json or csv)
         self._load = load
         self._in_charge = in_charge
-        self._cursor = Cursor(directory, f"{'j' * json}{'c' * csv}-")
+        self._wrote = wrote or (lambda _dirname, _final: None)
+        self._cursor = Cursor(directory, f"{'j' * json}{'c' * csv}-", until_boot=wrote is None)
         self._trials: dict[str, OneTrial] = {}
         self._busy: dict[str, OneTrial] = {}
         self._position = -1
@@ -139,6 +143,7 @@ class TrialFiles:
                 trial.write()
                 if trial.final:
                     trial.close()
+                    self._wrote(os.path.basename(trial.directory), True)
                     del self._trials[trial_id]
                     self._finished += 1
             self._busy.clear()
@@ -168,6 +173,7 @@ class TrialFiles:
                 files = self._of(trial)
                 rows = zip(history.full_rows(trial, self._experiment_id), history.configs(trial), strict=True)
                 files.rebuild(told, trial, [files.configured(*pair) for pair in rows], always=not final)
+                self._wrote(trial.dirname, final)
                 if final:
                     files.close()
                     del self._trials[trial.trial_id]

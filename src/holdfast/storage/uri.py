@@ -25,7 +25,7 @@ from holdfast.storage.object_store import ObjectStorage
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["Place", "arrow_options", "is_uri", "open_place", "parse"]
+__all__ = ["Place", "arrow_options", "bare", "is_uri", "open_place", "parse"]
 
 _CLOUDS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az", "abfs": "az", "abfss": "az", "adl": "az"}
 _COMMON = ("endpoint_override", "scheme", "anonymous")
@@ -69,6 +69,14 @@ class Place(msgspec.Struct, frozen=True):
 def is_uri(text: str) -> bool:
     """Whether this names a place in a cloud, and no local path."""
     return urlsplit(text).scheme in _CLOUDS and "://" in text
+
+
+def bare(uri: str) -> str:
+    """A place without scheme and parameters, as file systems take it: bucket and path; a local path as it is."""
+    if not is_uri(uri):
+        return uri
+    place = parse(uri)
+    return f"{place.bucket}/{place.prefix}" if place.prefix else place.bucket
 
 
 def parse(text: str) -> Place:

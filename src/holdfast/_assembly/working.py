@@ -1,0 +1,153 @@
+"""Where a driver and its trials work on this machine, and what becomes of the files there.
+
+A local experiment works in its own directory. One in a cloud has a directory of this machine per epoch, below the cache's:
+
+    <cache>/working/<experiment>-<place>/<epoch>/files      what the driver writes: the trials' files, callbacks' files
+                                                 attempts   where attempts run: what they write, and their logs
+                                                 sent       what of it the store has
+
+A mirror puts it to the store. It is removed when all of it is there; what a killed driver left is taken up by the next one on
+this machine. Nothing is decided by what lies there: another machine does without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from hashlib import sha256
+
+from holdfast import settings
+from holdfast._assembly.submission import JobSpec
+from holdfast._journal import Journal
+from holdfast._worker.logs import KEPT
+from holdfast.config.sync import SyncConfig
+from holdfast.logger.cursor import NAME
+from holdfast.storage.base import Storage
+from holdfast.storage.mirror import Mirror, Tree
+from holdfast.storage.uri import is_uri
+
+__all__ = ["Working", "working_of"]
+
+_OURS = frozenset({"result.json", "progress.csv", "params.json", "params.pkl", "error.txt", "error.pkl"})
+_NOT_SYNCED = ("checkpoint_",)
+
+
+class Working:
+    """The directories of one epoch.
+
+    Attributes:
+        files: Below which the driver writes trials' files.
+        attempts: Below which attempts run.
+        mirror: What puts them to the store; None where they are the experiment's own directory.
+    """
+
+    def __init__(self, files: str, attempts: str, mirror: Mirror | None = None, home: str = "") -> None:
+        self.files = files
+        self.attempts = attempts
+        self.mirror = mirror
+        self._home = home
+        self._abandoned = False
+
+    def finish(self) -> None:
+        """Puts all that is left to the store, and removes the directories.
+
+        Raises:
+            StorageError: The store refuses; they stay.
+        """
+        if self.mirror is not None and not self._abandoned:
+            self.mirror.finish()
+            self._abandoned = True
+            if self.mirror.in_charge():  # else it put nothing
+                shutil.rmtree(self._home, ignore_errors=True)
+                with contextlib.suppress(OSError):  # an older driver's directory is still there
+                    os.rmdir(os.path.dirname(self._home))
+
+    def abandon(self) -> None:
+        """Leaves all as it is, for the next driver on this machine: the store refuses, or somebody else is in charge."""
+        self._abandoned = True
+        if self.mirror is not None:
+            self.mirror.abandon()
+
+
+def working_of(journal: Journal, experiment_id: str, spec: JobSpec) -> Working:
+    """The directories of a driver that has just taken charge, with what the one before left in them on this machine.
+
+    Raises:
+        OSError: This machine's disk refuses.
+        StorageError: The store does.
+    """
+    storage = journal.storage
+    if not is_uri(storage.uri):
+        return Working(storage.root, storage.root)
+    kept = os.path.join(settings.cache_dir(), "working", f"{experiment_id}-{sha256(storage.uri.encode()).hexdigest()[:8]}")
+    home = os.path.join(kept, f"{journal.epoch:08d}")
+    trees = _trees(home, spec)
+    _take_up(kept, journal.epoch, storage, trees)
+    files, attempts = (os.path.join(home, part) for part in ("files", "attempts"))
+    for path in (files, attempts):
+        os.makedirs(path, exist_ok=True)
+    if journal.previous is not None:
+        _bring_cursor(storage, files)
+    mirror = Mirror(storage, trees, os.path.join(home, "sent"), journal.in_charge, NAME)
+    mirror.look_at("logs")
+    return Working(files, attempts, mirror, home)
+
+
+def _trees(home: str, spec: JobSpec) -> list[Tree]:
+    sync = spec.run_config.sync_config or SyncConfig()
+    files, attempts = (os.path.join(home, part) for part in ("files", "attempts"))
+    trees = [Tree(files, lambda name: name != NAME, exact=_OURS), Tree(attempts, _logs(spec.run_config.log_to_file))]
+    if sync.sync_artifacts:
+        trees.append(Tree(attempts, _is_artifact, sync.sync_period))
+    return trees
+
+
+def _logs(log_to_file: bool | str | tuple[str, str]) -> Callable[[str], bool]:
+    """Says whether a relative name is that of a log."""
+    names = {"stdout", "stderr"} if log_to_file is True else {log_to_file} if isinstance(log_to_file, str) else set()
+    names |= set(log_to_file) if isinstance(log_to_file, (tuple, list)) else set()
+    names |= {f"{name}.{age}" for name in names for age in range(1, KEPT + 1)}
+
+    def is_log(name: str) -> bool:
+        top, _, rest = name.partition("/")
+        return top == "logs" or rest in names
+
+    return is_log
+
+
+def _is_artifact(name: str) -> bool:
+    return not name.partition("/")[2].startswith(_NOT_SYNCED)
+
+
+def _take_up(kept: str, epoch: int, storage: Storage, trees: list[Tree]) -> None:
+    """Makes what the driver just before left on this machine this one's; of older ones puts what the store has nothing of."""
+    try:
+        left = sorted(name for name in os.listdir(kept) if name.isdecimal() and int(name) < epoch)
+    except FileNotFoundError:
+        return
+    for name in left:
+        path = os.path.join(kept, name)
+        if int(name) == epoch - 1 and not os.path.exists(os.path.join(kept, f"{epoch:08d}")):
+            os.rename(path, os.path.join(kept, f"{epoch:08d}"))
+            continue
+        # Another driver has gone on elsewhere since: what it put is newer than what lies here.
+        for tree in trees[1:]:
+            older = tree._replace(root=os.path.join(path, os.path.basename(tree.root)))
+            for relative, full, _ in older.found():
+                if not storage.exists(relative):
+                    with open(full, "rb") as file:
+                        storage.put_if_absent(relative, file.read())
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _bring_cursor(storage: Storage, files: str) -> None:
+    """The cursor as the store has it: of what this machine's own vouches for, not all may have been put."""
+    path = os.path.join(files, NAME)
+    try:
+        data = storage.read(NAME)
+    except FileNotFoundError:
+        data = b""
+    with open(path, "wb") as file:
+        file.write(data)

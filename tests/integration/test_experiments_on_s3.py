@@ -1,0 +1,198 @@
+"""Whole experiments on a real S3 server: killed, overtaken, moved, and cut off from it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import holdfast as tune
+import object_servers
+from holdfast.errors import ConfigError, ExperimentExists, StorageError
+from holdfast.storage.object_store import ObjectStorage
+from holdfast.storage.opening import inside, open_storage
+from holdfast.storage.uri import open_place, parse
+from holdfast.testing.history import check_history
+from integration.drivers import Start, Task, acknowledged, acknowledged_count, side_log, wait_until, wait_until_all_gone
+
+SEED = 20261128
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[object_servers.Server]:
+    with object_servers.ministack() as server:
+        yield server
+
+
+@pytest.fixture
+def place(server: object_servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place of its own in the bucket, with the environment that leads there and an empty cache."""
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOLDFAST_CACHE_DIR", str(tmp_path / "cache"))
+    return inside(server.uri, os.urandom(4).hex())
+
+
+@pytest.fixture
+def task(place: str, tmp_path: Path) -> Task:
+    return Task(storage_path=place, side=str(tmp_path / "side"), rows=12, samples=3, every=0, max_failures=10)
+
+
+def train(config: dict) -> None:
+    print("printed by", config["x"])
+    for i in range(3):
+        tune.report({"score": config["x"] * i, "odd": {"a": i}})
+    if config.get("fails"):
+        raise ValueError("boom")
+
+
+def tuner(place: str, space: dict | None = None, **run) -> tune.Tuner:
+    return tune.Tuner(
+        train,
+        param_space=space or {"x": tune.grid_search([1, 2])},
+        tune_config=tune.TuneConfig(metric="score", mode="max"),
+        run_config=tune.RunConfig(**{"name": "exp", "storage_path": place, "verbose": 0, **run}),
+    )
+
+
+def files_of(storage: ObjectStorage, folder: str) -> dict[str, bytes]:
+    return {name: storage.read(f"{folder}/{name}") for name in storage.sizes_below(folder)}
+
+
+def assert_files_tell_the_history(storage: ObjectStorage) -> None:
+    """Each trial's `result.json` and `progress.csv` on the store have its rows: each once, in order."""
+    results = tune.ResultGrid(storage)
+    for result in results:
+        folder = result.path.rpartition("/")[2]
+        rows = result.metrics_dataframe
+        told = [json.loads(line) for line in storage.read(f"{folder}/result.json").splitlines()]
+        assert [row["training_iteration"] for row in told] == list(rows["training_iteration"])
+        assert [row["timestamp"] for row in told] == list(rows["timestamp"])
+        table = list(csv.DictReader(storage.read(f"{folder}/progress.csv").decode().splitlines()))
+        assert [int(row["training_iteration"]) for row in table] == list(rows["training_iteration"])
+
+
+def test_an_experiment_lives_on_a_store(place: str, tmp_path: Path) -> None:
+    made = tuner(place, {"x": tune.grid_search([1, 2]), "fails": tune.grid_search([False, True])})
+    path = inside(place, "exp")
+    assert tune.Tuner.can_restore(path)
+    assert not tune.Tuner.can_restore(place)
+    grid = made.fit()
+    assert (len(grid), grid.num_errors, grid.experiment_path) == (4, 2, path)
+    best = grid.get_best_result()
+    assert best.metrics["score"] == 4
+    storage = open_storage(path)
+    for result in grid:
+        folder = result.path.rpartition("/")[2]
+        assert result.path == f"{parse(path).bucket}/{parse(path).prefix}/{folder}"
+        there = set(files_of(storage, folder))
+        assert {"params.json", "params.pkl", "result.json", "progress.csv"} <= there
+        assert ({"error.txt", "error.pkl"} <= there) == result.config["fails"]
+    assert_files_tell_the_history(storage)
+    assert sorted(data.decode() for data in files_of(storage, "logs").values() if data) == [
+        f"printed by {x}\n" for x in (1, 1, 2, 2)
+    ]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []  # nothing is left in the cache
+
+    again = tune.Tuner.restore(path, train)
+    assert again.get_results().get_best_result().metrics == best.metrics
+    assert len(again.fit()) == 4
+    assert tune.ExperimentAnalysis(path).best_config["x"] == 2
+    with pytest.raises(ExperimentExists, match="restore"):
+        tuner(place).fit()
+    assert tuner(place, if_exists="new").fit().experiment_path == inside(place, "exp_1")
+    assert (
+        len(tuner(place, {"x": tune.grid_search([1, 2]), "fails": tune.grid_search([False, True])}, if_exists="resume").fit())
+        == 4
+    )
+    longer = tune.Tuner.extend(inside(place, "exp_1"), train, num_samples=1).fit()
+    assert len(longer) == 4
+
+
+def test_two_without_a_name_get_places_of_their_own(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_DISABLE_DATED_SUBDIR", "1")
+    paths = [tuner(place, name=None).fit().experiment_path for _ in range(2)]
+    assert paths == [inside(place, "train"), inside(place, "train_1")]
+
+
+def test_what_cannot_be_written_to_is_found_at_once(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast._assembly.places._PATIENCE_S", 0.5)
+    nowhere = f"s3://bucket/x?endpoint_override=127.0.0.1:{object_servers.free_port()}&scheme=http"
+    with pytest.raises(StorageError, match="no reply"):
+        tuner(nowhere)
+    other = place.replace("s3://bucket/", "s3://nobodys-bucket/")
+    with pytest.raises(StorageError, match="no such bucket"):
+        tuner(other)
+    with pytest.raises(ConfigError, match="secret"):
+        tuner(place + "&access_key=x")
+    open_place(parse(place).below("exp")).put("thesis.tex", b"")
+    with pytest.raises(ExperimentExists, match=r"thesis\.tex"):
+        tuner(place)
+
+
+def test_a_store_that_keeps_nobody_apart_is_taken_only_when_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "liar").mkdir()
+    with object_servers.rclone(tmp_path / "liar") as liar:
+        for name, value in liar.environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StorageError, match="cannot keep two drivers apart"):
+            tuner(liar.uri)
+        assert not tune.Tuner.can_restore(inside(liar.uri, "exp"))
+
+
+@pytest.mark.parametrize("same_machine", [True, False])
+def test_killed_at_random_moments_and_restored(same_machine: bool, task: Task, start: Start, tmp_path: Path) -> None:
+    """On another machine the cache is empty: there, `strict` is what loses nothing."""
+    lots = random.Random(SEED + same_machine)
+    for number in range(4):
+        cache = "cache" if same_machine else f"cache-{number}"
+        here = replace(
+            task,
+            durability="group" if same_machine else "strict",
+            environment={"HOLDFAST_CACHE_DIR": str(tmp_path / cache)},
+            artifacts=True,
+            takeover=not same_machine,
+        )
+        driver = start(here)
+        if number == 3:
+            break
+        rows = acknowledged_count(task.side) + lots.randrange(1, 12)
+        with suppress(AssertionError):
+            wait_until(lambda rows=rows: acknowledged_count(task.side) >= rows, doing=driver)
+        if lots.random() < 0.5:
+            for pid in driver.roles()["worker"]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        driver.kill()
+    assert driver.finish()["errors"] == []
+    assert check_history(here.storage, acknowledged(task.side)) == []
+    wait_until_all_gone(here)
+    assert_files_tell_the_history(here.storage)
+    if same_machine:
+        assert_no_artifact_is_missing(here.storage, task.side)
+        assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".taken"] == []
+
+
+def assert_no_artifact_is_missing(storage: ObjectStorage, side: str) -> None:
+    """What each attempt wrote into its working directory before a report that returned is on the store, also of killed ones."""
+    there = {name: folder for folder in storage.names("") for name in storage.names(folder) if name.startswith("artifact-")}
+    begun: dict[str, str] = {}
+    wrote: dict[str, set[str]] = {}
+    for line in side_log(side):
+        if line["what"] == "begin":
+            begun[line["trial"]] = f"artifact-{line['trial']}-{line['pid']}"
+        elif line["what"] == "row":
+            wrote.setdefault(begun[line["trial"]], set()).add(str(line["row"]["i"]))
+    assert len(wrote) > 3
+    for name, rows in wrote.items():
+        assert name in there, f"{name} is missing"
+        assert rows <= set(storage.read(f"{there[name]}/{name}").decode().split())
