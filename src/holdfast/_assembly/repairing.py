@@ -6,22 +6,28 @@ Claims an epoch like any driver, so it never works beside one, and writes no rec
 from __future__ import annotations
 
 import os
+import tempfile
 
+from holdfast._core.experiment import ExperimentState
 from holdfast._core.ids import checkpoint_name, pending_name
-from holdfast._journal import Owner, open_journal
-from holdfast._projection.history import load_history
+from holdfast._journal import Journal, Owner, open_journal
+from holdfast._projection.history import History, load_history
 from holdfast._runtime.recovery import sweep
 from holdfast.clock import SystemClock
 from holdfast.errors import InternalError
+from holdfast.logger.cursor import NAME
 from holdfast.logger.files import TrialFiles
+from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.kind import check_local
 from holdfast.storage.local import LocalStorage
+from holdfast.storage.mirror import Mirror, Tree
+from holdfast.storage.uri import is_uri
 
 __all__ = ["repair"]
 
 
-def repair(storage: LocalStorage, takeover: bool) -> list[str]:
+def repair(storage: Storage, takeover: bool) -> list[str]:
     """Removes what killed processes left, packs the journal, and writes the trials' files anew where they differ.
 
     Args:
@@ -36,7 +42,8 @@ def repair(storage: LocalStorage, takeover: bool) -> list[str]:
         JournalError: The journal is damaged where it was durable: nothing was changed.
         StorageError: The disk refuses.
     """
-    check_local(storage.root)
+    if isinstance(storage, LocalStorage):
+        check_local(storage.root)
     load_history(storage)  # a damaged journal is refused before anything is claimed
     journal = open_journal(storage, owner=Owner.of_this_process(), clock=SystemClock(), takeover=takeover)
     try:
@@ -48,17 +55,28 @@ def repair(storage: LocalStorage, takeover: bool) -> list[str]:
             named = {checkpoint_name(kept.saved.index) for kept in (*trial.kept, *trial.pending)}
             named |= {pending_name(kept.saved.index) for kept in trial.pending}
             done += [f"removed {path}, which no record names" for path in sweep(storage, trial.dirname, named)]
-        swept = storage.sweep_all()
+        swept = storage.sweep_all() if isinstance(storage, LocalStorage) else 0
         done += [f"removed {swept} half-written files"] if swept else []
         packed = journal.compact()
         done += [f"packed {packed} segments of the journal"] if packed else []
-        if os.access(storage.root, os.W_OK):
-            files = TrialFiles(
-                storage.root, state.created.experiment_id, load=Definitions(storage).load, in_charge=journal.in_charge
-            )
-            files.catch_up(history, state, everything=True)
-            files.close()
+        if is_uri(storage.uri) or os.access(storage.root, os.W_OK):
+            _write_files(journal, history, state)
             done.append("compared the files of all trials with the journal")
         return done
     finally:
         journal.close()
+
+
+def _write_files(journal: Journal, history: History, state: ExperimentState) -> None:
+    """Writes the trials' files where they are not what the journal says; on a store all of them."""
+    storage, created = journal.storage, state.created
+    assert created is not None
+    with tempfile.TemporaryDirectory(prefix="holdfast-repair-") as aside:
+        folder = os.path.join(aside, "files") if is_uri(storage.uri) else storage.root
+        os.makedirs(folder, exist_ok=True)
+        files = TrialFiles(folder, created.experiment_id, load=Definitions(storage).load, in_charge=journal.in_charge)
+        files.catch_up(history, state, everything=True)
+        files.close()
+        if is_uri(storage.uri):
+            tree = Tree(folder, lambda name: name != NAME)
+            Mirror(storage, [tree], os.path.join(aside, "sent"), journal.in_charge).finish()

@@ -6,13 +6,12 @@ The format is told in docs/design/journal-format.md.
 
 from __future__ import annotations
 
-from holdfast._journal.kinds import Follower, create, exists, last_of_ended, open_journal, read, verify
-from holdfast._journal.lease import FileSigns, Owner, wait_politely
+from holdfast._journal.kinds import Follower, create, exists, last_of_ended, open_journal, read, signs_of, verify
+from holdfast._journal.lease import Owner, wait_politely
 from holdfast._journal.port import Journal
 from holdfast._journal.verify import Problem
 
 __all__ = [
-    "FileSigns",
     "Follower",
     "Journal",
     "Owner",
@@ -22,6 +21,7 @@ __all__ = [
     "last_of_ended",
     "open_journal",
     "read",
+    "signs_of",
     "verify",
     "wait_politely",
 ]

@@ -14,12 +14,12 @@ from holdfast import settings
 from holdfast._core.events import ExperimentCreated, Record
 from holdfast._journal import layout
 from holdfast._journal.journal import SEGMENT_BYTES
-from holdfast._journal.lease import Owner
+from holdfast._journal.lease import FileSigns, Owner, Signs
 from holdfast._journal.ledger import birth_bytes
 from holdfast._journal.opening import open_files
 from holdfast._journal.port import Journal
 from holdfast._journal.reader import FileFollower, last_of_ended_files, read_files
-from holdfast._journal.slots.opening import open_slots
+from holdfast._journal.slots.opening import open_slots, slots_signs
 from holdfast._journal.slots.reading import SlotFollower, last_of_ended_slots, read_slots, verify_slots
 from holdfast._journal.slots.slot import SLOTS
 from holdfast._journal.verify import Problem, verify_files
@@ -28,7 +28,7 @@ from holdfast.errors import StorageError
 from holdfast.storage.base import AppendingStorage, Storage
 from holdfast.storage.local import LocalStorage
 
-__all__ = ["Follower", "create", "exists", "last_of_ended", "open_journal", "read", "verify"]
+__all__ = ["Follower", "create", "exists", "last_of_ended", "open_journal", "read", "signs_of", "verify"]
 
 _opened_here: weakref.WeakSet[Journal] = weakref.WeakSet()
 
@@ -126,6 +126,16 @@ def verify(storage: Storage) -> list[Problem]:
         ExperimentNotFound: There is no experiment.
     """
     return verify_slots(storage) if _on_slots(storage) else verify_files(storage)
+
+
+def signs_of(storage: Storage, epoch: int) -> Signs:
+    """Signs of life of the driver of an epoch, the newest.
+
+    Raises:
+        ExperimentNotFound: There is no experiment.
+        JournalError: What had to be read does not read.
+    """
+    return slots_signs(storage) if _on_slots(storage) else FileSigns(storage, epoch)
 
 
 class Follower:

@@ -82,7 +82,7 @@ class Told:
         self.state = ExperimentState()
         self.history = History()
         self.epochs: list[Epoch] = []
-        self._root = storage.root
+        self._root = storage.uri
         self._before = 0.0
         self._extensions: list[tuple[int, float, JobExtended]] = []
         for record in _journal.read(storage) if records is None else records:

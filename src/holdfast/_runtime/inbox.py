@@ -66,17 +66,24 @@ class Inbox:
         self._found: list[tuple[str, bytes]] = []
         self._done: list[str] = []
         self._leave = threading.Event()
+        self._thread: threading.Thread | None = None
         self._error: Exception | None = None
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Looks from a thread meanwhile, where it is to be aside. Its end is not waited for: the store may not answer."""
+        """Looks from a thread meanwhile, where it is to be aside.
+
+        At a good end what was taken up is removed; after an error nothing is waited for: the store may not answer.
+        """
         if self._aside:
-            threading.Thread(target=self._run, name="holdfast-inbox", daemon=True).start()
+            self._thread = threading.Thread(target=self._run, name="holdfast-inbox", daemon=True)
+            self._thread.start()
         try:
             yield
-        finally:
+        except BaseException:
             self._leave.set()
+            raise
+        self._finish()
 
     def requests(self, now: float) -> list[RequestReceived]:
         """What is to go on record. `now` is monotonic seconds.
@@ -104,6 +111,19 @@ class Inbox:
         else:
             self._storage.delete(f"{_FOLDER}/{request}")
 
+    def _finish(self) -> None:
+        """Waits until what was to be removed is."""
+        if self._thread is not None:
+            self._leave.set()
+            self._thread.join()
+        self._remove_done()
+
+    def _remove_done(self) -> None:
+        with self._lock:
+            done, self._done = self._done, []
+        for request in done:
+            self._storage.delete(f"{_FOLDER}/{request}")
+
     def _look(self) -> list[tuple[str, bytes]]:
         """The requests that lie there, but for those that were found before."""
         letters = []
@@ -123,9 +143,7 @@ class Inbox:
                 found = self._look()
                 with self._lock:
                     self._found += found
-                    done, self._done = self._done, []
-                for request in done:
-                    self._storage.delete(f"{_FOLDER}/{request}")
+                self._remove_done()
         except Exception as error:  # noqa: BLE001 - it is raised again where somebody hears of it
             self._error = error
 

@@ -50,7 +50,7 @@ def _ask(path: str, verb: str, wanted: str | None, of_a_trial: str, of_all: str)
     storage = experiment_at(path)
     try:
         state = load_state(storage)
-    except JournalError as error:
+    except (JournalError, StorageError) as error:
         raise click.ClickException(str(error)) from error
     trial = None if wanted is None else trial_meant(state, wanted)
     if state.ended == "finished" or (trial is not None and trial.state in FINAL):

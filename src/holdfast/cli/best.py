@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
@@ -12,6 +11,7 @@ from holdfast._projection.table import Told, status
 from holdfast.cli import options
 from holdfast.cli.places import experiment_at, told_at
 from holdfast.cli.text import echo, echo_json, pairs
+from holdfast.storage.opening import inside
 
 __all__ = ["best"]
 
@@ -34,7 +34,7 @@ def best(path: str, metric: str, mode: str, scope: str, as_json: bool) -> None:
     found = told.best(metric, mode, scope)
     if found is None:
         raise click.ClickException(f"No trial of {storage.root} has a finite number as {metric!r}.")
-    whole = {**found, "scope": scope, **_places(told, storage.root, found["trial_id"])}
+    whole = {**found, "scope": scope, **_places(told, storage.uri, found["trial_id"])}
     if as_json:
         echo_json(whole)
         return
@@ -44,10 +44,10 @@ def best(path: str, metric: str, mode: str, scope: str, as_json: bool) -> None:
     echo(f"  checkpoint  {whole['checkpoint'] or 'none is kept'}")
 
 
-def _places(told: Told, root: str, trial_id: str) -> dict[str, Any]:
+def _places(told: Told, uri: str, trial_id: str) -> dict[str, Any]:
     trial = told.state.trial(trial_id)
-    directory = os.path.join(root, trial.dirname)
-    kept = os.path.join(directory, checkpoint_name(trial.kept[-1].saved.index)) if trial.kept else None
+    directory = inside(uri, trial.dirname)
+    kept = inside(directory, checkpoint_name(trial.kept[-1].saved.index)) if trial.kept else None
     return {
         "status": status(trial),
         "rows": len(told.history.rows(trial_id)),

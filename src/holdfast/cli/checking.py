@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 
 from holdfast import _journal
+from holdfast._core.events import Saved
 from holdfast._core.experiment import ExperimentState
-from holdfast._core.ids import checkpoint_name, pending_name
+from holdfast._core.ids import MANIFEST, checkpoint_name, pending_name
 from holdfast._core.trial import Kept, TrialState
 from holdfast._journal import Problem
 from holdfast._projection.history import load_state
-from holdfast.errors import DefinitionError, JournalError
+from holdfast.errors import DefinitionError, JournalError, StorageError
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
+from holdfast.storage.fetching import fetch_directory
+from holdfast.storage.object_store import ObjectStorage
 from holdfast.values import Opaque, decode
 
 __all__ = ["all_problems"]
@@ -54,18 +58,18 @@ def _objects(value: object) -> Iterator[str]:
 
 
 def _checkpoints(storage: Storage, state: ExperimentState) -> Iterator[Problem]:
-    from holdfast._worker.persist import verify
+    def verified(path: str, saved: Saved) -> str:
+        return _of_files(storage, path, saved)
 
     found = []
     for trial in state.trials.values():
         for kept in trial.kept:
-            problem = verify(os.path.join(storage.root, trial.dirname, checkpoint_name(kept.saved.index)), kept.saved)
+            problem = verified(f"{trial.dirname}/{checkpoint_name(kept.saved.index)}", kept.saved)
             if problem:
                 found.append((trial, kept, problem))
         for kept in trial.pending:
-            folder = os.path.join(storage.root, trial.dirname)
             problems = [
-                verify(os.path.join(folder, name(kept.saved.index)), kept.saved) for name in (pending_name, checkpoint_name)
+                verified(f"{trial.dirname}/{name(kept.saved.index)}", kept.saved) for name in (pending_name, checkpoint_name)
             ]
             if all(problems):
                 found.append((trial, kept, f"pending, and neither staged nor complete: {problems[0]}"))
@@ -82,6 +86,23 @@ def _checkpoints(storage: Storage, state: ExperimentState) -> Iterator[Problem]:
                 "Bring it back from a copy; without it the trial resumes from the one before, or is an error if there is none."
             )
             yield Problem(f"{trial.dirname}/{checkpoint_name(kept.saved.index)}", 0, problem, remedy, fatal=True)
+
+
+def _of_files(storage: Storage, path: str, saved: Saved) -> str:
+    """What is wrong with a checkpoint's files; empty where nothing is. Those on a store are fetched for that."""
+    from holdfast._worker.persist import verify
+
+    if not isinstance(storage, ObjectStorage):
+        return verify(os.path.join(storage.root, path), saved)
+    with tempfile.TemporaryDirectory(prefix="holdfast-verify-") as aside:
+        folder = os.path.join(aside, "checkpoint")
+        try:
+            fetch_directory(storage, path, folder)
+            with open(os.path.join(folder, MANIFEST), "wb") as file:
+                file.write(storage.read(f"{path}/{MANIFEST}"))
+        except (FileNotFoundError, StorageError) as error:
+            return str(error)
+        return verify(folder, saved)
 
 
 def _still_kept(state: ExperimentState, trial: TrialState, kept: Kept) -> bool:

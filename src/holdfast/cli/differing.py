@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import click
 import msgspec
 
-from holdfast import _journal
 from holdfast._core.trial import TrialState
 from holdfast._projection.rows import own_metrics
 from holdfast._projection.table import Told, counts
 from holdfast.cli import options
-from holdfast.cli.places import driver_state, experiment_at, told_at, trial_meant
+from holdfast.cli.places import driver_state, experiment_at, is_experiment, storage_at, told_at, trial_meant
 from holdfast.cli.text import columns, echo, echo_json, shown
-from holdfast.storage.local import LocalStorage
+from holdfast.storage.opening import above
 from holdfast.values import decode, flatten, plain
 
 __all__ = ["diff"]
@@ -57,12 +55,12 @@ def diff(context: click.Context, a: str, b: str, as_json: bool) -> None:
 
 def _meant(given: str) -> tuple[Told, TrialState | None]:
     """The experiment at a path; or the one that holds it, and the trial."""
-    path = os.path.abspath(os.path.expanduser(given))
-    parent, name = os.path.split(path)
-    if not _journal.exists(LocalStorage(path)) and _journal.exists(LocalStorage(parent)):
-        told = told_at(LocalStorage(parent))
+    storage = storage_at(given)
+    parent, name = above(storage.uri)
+    if name and not is_experiment(storage) and is_experiment(around := storage_at(parent)):
+        told = told_at(around)
         return told, trial_meant(told.state, name)
-    return told_at(experiment_at(path)), None
+    return told_at(experiment_at(given)), None
 
 
 def _of_experiments(first: Told, second: Told) -> dict[str, Difference]:

@@ -25,11 +25,15 @@ from holdfast.engines.local.machine import available_cpus, available_memory
 from holdfast.errors import ConfigError, TuneError
 from holdfast.storage.kind import LOCAL, file_system_of
 from holdfast.storage.local import LocalStorage
+from holdfast.storage.opening import open_storage, whereabouts
+from holdfast.storage.probing import probe
+from holdfast.storage.uri import is_uri
 
 __all__ = ["Finding", "doctor", "findings"]
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 _LITTLE = 1 << 30
+_PATIENCE_S = 15.0
 _SHARED = "/dev/shm"  # noqa: S108 - looked at, not written to
 
 
@@ -56,7 +60,10 @@ def doctor(context: click.Context, directory: str, as_json: bool) -> None:
 
     Exit code 1 when something is wrong. An extra that is not installed is not wrong.
     """
-    found = findings(directory or settings.results_dir())
+    try:
+        found = findings(directory or settings.results_dir())
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
     extras = _extras()
     bad = any(one.verdict == WRONG for one in found)
     if as_json:
@@ -73,7 +80,8 @@ def doctor(context: click.Context, directory: str, as_json: bool) -> None:
 
 def findings(directory: str) -> list[Finding]:
     """All that was looked at, for experiments that go into a directory."""
-    return [*_versions(), *_machine(), *_storage(os.path.abspath(os.path.expanduser(directory)))]
+    place = whereabouts(directory)
+    return [*_versions(), *_machine(), *(_store(place) if is_uri(place) else _storage(place))]
 
 
 def _versions() -> list[Finding]:
@@ -133,6 +141,18 @@ def _storage(directory: str) -> list[Finding]:
     except OSError as error:
         found.append(Finding("writing", WRONG, f"{there}: {error.strerror}. Give a directory that can be written to."))
     return found
+
+
+def _store(uri: str) -> list[Finding]:
+    """Writes, and asks twice for what only one may get, as each driver does when it takes charge."""
+    storage = open_storage(uri, patience_s=_PATIENCE_S)
+    found = [Finding("storage", OK, storage.root)]
+    name = f".holdfast-doctor-{secrets.token_hex(4)}"
+    try:
+        probe(storage, name)
+    except TuneError as error:
+        return [*found, Finding("writing", WRONG, str(error))]
+    return [*found, Finding("writing", OK, "works, and what one creates no other can")]
 
 
 def _tried(directory: str) -> Finding:

@@ -19,16 +19,18 @@ from holdfast._core.experiment import ExperimentState
 from holdfast._core.trial import FINAL
 from holdfast._journal import Follower
 from holdfast._projection.history import Attempt, History
-from holdfast._worker.logs import LogReader, noted_names, parts_of
 from holdfast.cli import options
+from holdfast.cli.logfiles import log_files
 from holdfast.cli.places import driver_state, experiment_at, trial_meant
 from holdfast.cli.text import when
-from holdfast.errors import JournalError
-from holdfast.storage.local import LocalStorage
+from holdfast.errors import JournalError, StorageError
+from holdfast.storage.base import Storage
+from holdfast.storage.uri import is_uri
 
 __all__ = ["Watched", "logs"]
 
 _PAUSE_S = 0.1
+_STORE_PAUSE_S = 2.0
 _AT_ONCE = 1024 * 1024
 
 
@@ -81,16 +83,17 @@ class Watched:
     Args:
         storage: The experiment.
         wanted: What the user calls the trial.
-        pause: What is done between two looks.
+        pause: What is done between two looks; by default a tenth of a second passes, on a store two seconds.
 
     Attributes:
         trial_id: The trial.
         number: The attempt that is being read; 0 before the first.
     """
 
-    def __init__(self, storage: LocalStorage, wanted: str, pause: Callable[[], object] = lambda: time.sleep(_PAUSE_S)) -> None:
-        self._pause = pause
-        self._root = os.path.realpath(storage.root)
+    def __init__(self, storage: Storage, wanted: str, pause: Callable[[], object] | None = None) -> None:
+        pause_s = _STORE_PAUSE_S if is_uri(storage.uri) else _PAUSE_S
+        self._pause = pause or (lambda: time.sleep(pause_s))
+        self._files = log_files(storage)
         self._follower = Follower(storage)
         self._state = ExperimentState()
         self._history = History()
@@ -103,7 +106,7 @@ class Watched:
         """Takes in what is new in the journal."""
         try:
             reset, records = self._follower.poll()
-        except JournalError as error:
+        except (JournalError, StorageError) as error:
             raise click.ClickException(str(error)) from error
         if reset:
             self._state, self._history = ExperimentState(), History()
@@ -155,11 +158,11 @@ class Watched:
 
     def _read_one(self, path: str, *, follow: bool, notes: bool) -> Iterator[bytes]:
         """One log, to its end: with `follow`, to that of its attempt (of the trial, where its attempts share a file)."""
-        reader, something, last = LogReader(path), False, b"\n"
+        reader, something, last = self._files.open(path), False, b"\n"
         with contextlib.closing(reader):
             while True:
                 writing = follow and self._is_writing(path, self.number)
-                while all(map(self._is_inside, parts_of(path))) and (data := reader.read(_AT_ONCE)):
+                while data := reader.read(_AT_ONCE):
                     something, last = True, data
                     yield data
                 if not writing:
@@ -178,7 +181,7 @@ class Watched:
         self.look()
 
     def _is_writing(self, path: str, number: int) -> bool:
-        if os.path.dirname(path) != os.path.join(self._root, "logs"):
+        if os.path.dirname(path) != "logs":
             return not self.over()
         return any(it.number == number and it.outcome == "running" for it in self.attempts())
 
@@ -187,17 +190,11 @@ class Watched:
         return f"==> {self.trial_id} attempt {attempt.number}: {told} <==\n".encode()
 
     def _log_of(self, attempt: Attempt, *, stderr: bool) -> str:
-        """The log's path: never one outside the experiment's directory."""
-        names = noted_names(os.path.join(self._root, "logs"))
+        """The log's name, relative to the experiment's directory."""
+        names = self._files.noted()
         if names is None:
-            return os.path.join(self._root, "logs", f"{self.trial_id}-{attempt.number}.log")
-        path = os.path.join(self._root, self._state.trial(self.trial_id).dirname, names[stderr])
-        if not self._is_inside(path):
-            raise click.ClickException(f"log_to_file leads to {path}, outside the experiment's directory: look there yourself.")
-        return path
-
-    def _is_inside(self, path: str) -> bool:
-        return os.path.realpath(path).startswith(os.path.join(self._root, ""))
+            return f"logs/{self.trial_id}-{attempt.number}.log"
+        return os.path.join(self._state.trial(self.trial_id).dirname, names[stderr])
 
 
 class _Screen:

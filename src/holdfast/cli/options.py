@@ -9,18 +9,21 @@ from holdfast._journal import exists
 from holdfast._projection.best import MODES, SCOPES
 from holdfast._projection.history import load_state
 from holdfast.errors import TuneError
-from holdfast.storage.local import LocalStorage
+from holdfast.storage.opening import open_storage
 
 __all__ = ["as_json", "directories", "metric", "mode", "one_trial", "path", "scope", "trial"]
+
+
+_PATIENCE_S = 2.0
 
 
 def _trials(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The ids of the trials of the experiment that was named before."""
     root = context.params.get("path")
-    storage = LocalStorage(root) if root else None
     try:
+        storage = open_storage(root, patience_s=_PATIENCE_S) if root else None
         state = load_state(storage) if storage is not None and exists(storage) else None
-    except TuneError:  # a damaged journal: a shell that completes a word is not the place to say so
+    except TuneError:  # a damaged journal, a store that does not answer: no place to say so while a shell completes a word
         state = None
     found = state.trials.values() if state is not None else ()
     return [CompletionItem(one.trial_id, help=one.state) for one in found if one.trial_id.startswith(incomplete)]

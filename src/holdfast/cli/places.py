@@ -12,38 +12,64 @@ from holdfast._core.experiment import ExperimentState
 from holdfast._core.trial import TrialState
 from holdfast._journal import Owner
 from holdfast._projection.table import Told
-from holdfast.errors import JournalError
-from holdfast.storage.local import LocalStorage
+from holdfast.errors import ConfigError, JournalError, StorageError
+from holdfast.storage.base import Storage
+from holdfast.storage.opening import inside, open_storage
+from holdfast.storage.uri import is_uri
 
-__all__ = ["driver_state", "experiment_at", "experiments_under", "told_at", "trial_meant"]
+__all__ = ["driver_state", "experiment_at", "experiments_under", "is_experiment", "storage_at", "told_at", "trial_meant"]
 
 _DEPTH = 3
+_PATIENCE_S = 15.0  # with a store that fails: somebody sits at a terminal
 
 
-def experiment_at(path: str) -> LocalStorage:
-    """The experiment at a path; a usage error where there is none."""
-    storage = LocalStorage(path)
-    if not _journal.exists(storage):
+def storage_at(path: str) -> Storage:
+    """The storage at a path or URI; a usage error where there can be none."""
+    try:
+        return open_storage(path, patience_s=_PATIENCE_S)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def is_experiment(storage: Storage) -> bool:
+    """Whether an experiment is there; an error of the command where a store does not say."""
+    try:
+        return _journal.exists(storage)
+    except StorageError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def experiment_at(path: str) -> Storage:
+    """The experiment at a path or URI; a usage error where there is none."""
+    storage = storage_at(path)
+    if not is_experiment(storage):
         raise click.UsageError(f"There is no experiment at {storage.root}. `holdfast ls DIR` lists those under a directory.")
     return storage
 
 
-def told_at(storage: LocalStorage) -> Told:
-    """What the journal tells of an experiment; an error of the command where it is damaged."""
+def told_at(storage: Storage) -> Told:
+    """What the journal tells of an experiment; an error of the command where it is damaged or cannot be reached."""
     try:
         return Told(storage)
-    except JournalError as error:
+    except (JournalError, StorageError) as error:
         raise click.ClickException(str(error)) from error
 
 
-def experiments_under(directory: str, depth: int = _DEPTH) -> Iterator[LocalStorage]:
-    """The experiments at and below a directory, sorted by path; never looks inside one."""
-    storage = LocalStorage(directory)
-    if _journal.exists(storage):
+def experiments_under(directory: str, depth: int = _DEPTH) -> Iterator[Storage]:
+    """The experiments at and below a directory, sorted by path; never looks inside one. On a store only directly below."""
+    storage = storage_at(directory)
+    if is_experiment(storage):
         yield storage
         return
+    if is_uri(storage.uri):
+        try:
+            names = storage.names("")
+        except StorageError as error:
+            raise click.ClickException(str(error)) from error
+        yield from filter(is_experiment, (storage_at(inside(storage.uri, name)) for name in names))
+        return
     try:
-        below = sorted(entry.path for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
+        below = sorted(entry.path for entry in os.scandir(storage.root) if entry.is_dir(follow_symlinks=False))
     except OSError as error:
         if depth == _DEPTH:
             raise click.UsageError(f"{directory} cannot be read: {error.strerror}.") from error

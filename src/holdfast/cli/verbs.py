@@ -25,8 +25,8 @@ from holdfast.cli.running import run
 from holdfast.cli.showing import show_experiment, show_trial
 from holdfast.cli.text import ago, columns, echo, echo_json
 from holdfast.cli.watching import watch
-from holdfast.errors import JournalError, TuneError
-from holdfast.storage.local import LocalStorage
+from holdfast.errors import JournalError, StorageError, TuneError
+from holdfast.storage.base import Storage
 
 __all__ = ["holdfast"]
 
@@ -66,11 +66,11 @@ def list_experiments(directory: str, metric: str, mode: str, as_json: bool) -> N
         echo(columns(("path", "state", "trials", "best", "last change"), [_line(summary) for summary in found]))
 
 
-def _summary(storage: LocalStorage, metric: str, mode: str) -> dict[str, Any]:
+def _summary(storage: Storage, metric: str, mode: str) -> dict[str, Any]:
     try:
         return _told(Told(storage), metric, mode)
-    except JournalError as error:
-        return {"path": storage.root, "state": "damaged", "problem": str(error)}
+    except (JournalError, StorageError) as error:
+        return {"path": storage.uri, "state": "damaged", "problem": str(error)}
 
 
 def _told(told: Told, metric: str, mode: str) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def verify(context: click.Context, path: str, explain: bool, as_json: bool) -> N
     unexplained = _explained(storage) if explain and not damaged else []
     if as_json:
         told: dict[str, Any] = {
-            "path": storage.root,
+            "path": storage.uri,
             "damaged": damaged,
             "problems": [msgspec.to_builtins(problem) for problem in problems],
         }
@@ -144,7 +144,7 @@ def verify(context: click.Context, path: str, explain: bool, as_json: bool) -> N
     context.exit(1 if damaged or unexplained else 0)
 
 
-def _explained(storage: LocalStorage) -> list[str]:
+def _explained(storage: Storage) -> list[str]:
     from holdfast._assembly.explaining import explain
 
     try:
@@ -175,7 +175,7 @@ def repair(path: str, takeover: bool, as_json: bool) -> None:
     except TuneError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        echo_json({"path": storage.root, "done": done})
+        echo_json({"path": storage.uri, "done": done})
     else:
         for line in done:
             echo(line)

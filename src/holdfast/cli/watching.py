@@ -18,12 +18,14 @@ from holdfast._projection.table import Told
 from holdfast.cli import options
 from holdfast.cli.places import driver_state, experiment_at
 from holdfast.console import make_console
-from holdfast.errors import JournalError
-from holdfast.storage.local import LocalStorage
+from holdfast.errors import JournalError, StorageError
+from holdfast.storage.base import Storage
+from holdfast.storage.uri import is_uri
 
 __all__ = ["Watch", "watch"]
 
 _PAUSE_S = 0.25
+_STORE_PAUSE_S = 2.0  # each look is a request or two
 
 
 class Watch:
@@ -33,21 +35,22 @@ class Watch:
         storage: The experiment.
         metric, mode: What "best" means; the job's where empty.
         verbose: As in `RunConfig`; 0 for JSON lines.
-        pause: What is done between two looks.
+        pause: What is done between two looks; by default a quarter of a second passes, on a store two.
     """
 
     def __init__(
         self,
-        storage: LocalStorage,
+        storage: Storage,
         metric: str = "",
         mode: str = "",
         verbose: int = 1,
-        pause: Callable[[], object] = lambda: time.sleep(_PAUSE_S),
+        pause: Callable[[], object] | None = None,
     ) -> None:
         self._storage = storage
         self._metric, self._mode = metric, mode
         self._verbose = verbose
-        self._pause = pause
+        pause_s = _STORE_PAUSE_S if is_uri(storage.uri) else _PAUSE_S
+        self._pause = pause or (lambda: time.sleep(pause_s))
         self._follower = Follower(storage)
         self._said = ""
         self._begin()
@@ -76,7 +79,7 @@ class Watch:
         """Takes in what is new in the journal."""
         try:
             reset, records = self._follower.poll()
-        except JournalError as error:
+        except (JournalError, StorageError) as error:
             raise click.ClickException(str(error)) from error
         if reset:
             self._console.close()

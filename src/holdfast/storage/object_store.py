@@ -141,13 +141,13 @@ class ObjectStorage:
         return self._patience.call("list", directory, attempt)
 
     def sizes_below(self, directory: str) -> dict[str, int]:
-        """All objects below a prefix, at any depth: their sizes in bytes by their names relative to it."""
+        """All objects below a prefix, "" for all, at any depth: their sizes in bytes by their names relative to it."""
         import obstore
 
-        key = f"{self._key(directory)}/"
+        key = f"{self._key(directory)}/" if directory else self._prefix
 
         def attempt() -> dict[str, int]:
-            return {meta["path"][len(key) :]: meta["size"] for page in obstore.list(self._store, key) for meta in page}
+            return {meta["path"][len(key) :]: meta["size"] for page in obstore.list(self._store, key or None) for meta in page}
 
         return self._patience.call("list", directory, attempt)
 

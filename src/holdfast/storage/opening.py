@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 
+import msgspec
+
 from holdfast.errors import ConfigError
 from holdfast.storage.base import Storage
 from holdfast.storage.local import LocalStorage
 from holdfast.storage.uri import is_uri, open_place, parse
 
-__all__ = ["inside", "open_storage", "whereabouts"]
+__all__ = ["above", "inside", "open_storage", "whereabouts"]
 
 
 def whereabouts(given: str | os.PathLike[str]) -> str:
@@ -58,3 +60,12 @@ def inside(uri: str, path: str) -> str:
     if path.startswith("/") or ".." in path.split("/"):
         raise ConfigError(f"{path!r} leaves {uri.partition('?')[0]}: give a relative path without '..'")
     return parse(uri).below(path).uri if is_uri(uri) else os.path.join(uri, path)
+
+
+def above(uri: str) -> tuple[str, str]:
+    """The place that a place lies in, and its name there; the name is empty for a whole bucket or the root directory."""
+    if not is_uri(uri):
+        return os.path.split(uri)
+    place = parse(uri)
+    prefix, _, name = place.prefix.rpartition("/")
+    return msgspec.structs.replace(place, prefix=prefix).uri, name

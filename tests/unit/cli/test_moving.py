@@ -96,9 +96,9 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path, experiment, monkeypatch):
 def test_a_copy_of_what_is_damaged_or_changes_meanwhile_is_refused(tmp_path, experiment, monkeypatch):
     copy = moving._copy
 
-    def while_a_driver_begins(storage: LocalStorage, staged: str) -> None:
-        copy(storage, staged)
-        journal = moving.open_journal(storage, owner=Owner.of_this_process(), clock=moving.SystemClock())
+    def while_a_driver_begins(root: str, staged: str) -> None:
+        copy(root, staged)
+        journal = moving.open_journal(LocalStorage(root), owner=Owner.of_this_process(), clock=moving.SystemClock())
         me = Owner.of_this_process()
         journal.append([EpochStarted(journal.epoch, {}, Resume(), "local", me.host, me.pid, "", 0, {}, {})], 99.0, 99.0)
         journal.close()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from holdfast import faults
-from holdfast._journal.lease import Owner, wait_politely
+from holdfast._journal.lease import Owner, Signs, wait_politely
 from holdfast._journal.slots.chain import Chain, records_in
 from holdfast._journal.slots.journal import SlotJournal
 from holdfast._journal.slots.slot import SLOTS, START, Slot, beat_path, encode, slot_path
@@ -24,7 +24,7 @@ from holdfast.errors import JournalError
 from holdfast.storage.base import AppendingStorage, Storage
 from holdfast.storage.probing import probe
 
-__all__ = ["open_slots"]
+__all__ = ["open_slots", "slots_signs"]
 
 
 def open_slots(
@@ -72,6 +72,12 @@ def open_slots(
         previous_closed=taken.previous_closed,
         threads=threads,
     )
+
+
+def slots_signs(storage: Storage) -> Signs:
+    """Signs of life of the driver that put the newest slot; errors as when a journal is read."""
+    chain = Chain(storage)
+    return _Signs(chain, chain.end())
 
 
 class _Taken(NamedTuple):
