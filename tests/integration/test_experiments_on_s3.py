@@ -16,6 +16,7 @@ import pytest
 
 import holdfast as tune
 import object_servers
+from fault_proxy import FaultProxy
 from holdfast.errors import ConfigError, ExperimentExists, StorageError
 from holdfast.storage.object_store import ObjectStorage
 from holdfast.storage.opening import inside, open_storage
@@ -147,6 +148,8 @@ def test_a_store_that_keeps_nobody_apart_is_taken_only_when_told(tmp_path: Path,
         with pytest.raises(StorageError, match="cannot keep two drivers apart"):
             tuner(liar.uri)
         assert not tune.Tuner.can_restore(inside(liar.uri, "exp"))
+        assert len(tuner(liar.uri, unfenced=True).fit()) == 2
+        assert_files_tell_the_history(open_storage(inside(liar.uri, "exp")))
 
 
 @pytest.mark.parametrize("same_machine", [True, False])
@@ -196,3 +199,88 @@ def assert_no_artifact_is_missing(storage: ObjectStorage, side: str) -> None:
     for name, rows in wrote.items():
         assert name in there, f"{name} is missing"
         assert rows <= set(storage.read(f"{there[name]}/{name}").decode().split())
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_of_two_drivers_at_once_one_is_told_so(elsewhere: bool, task: Task, start: Start, tmp_path: Path) -> None:
+    """Overtaken while it is stopped, the first wakes up, learns it, and leaves no mark."""
+    first = replace(task, rows=150, pace_s=0.01)
+    one = start(first)
+    wait_until(lambda: acknowledged_count(task.side) > 20, doing=one)
+    if not elsewhere:
+        assert start(first).result()["error"] == "ExperimentBusy"
+    os.kill(one.pid, signal.SIGSTOP)
+    second = replace(first, takeover=True, side=f"{task.side}2")
+    other = start(replace(second, environment={"HOLDFAST_CACHE_DIR": str(tmp_path / "another")} if elsewhere else {}))
+    wait_until(lambda: acknowledged_count(second.side) > 20, doing=other)
+    os.kill(one.pid, signal.SIGCONT)
+    assert one.result()["error"] == "Fenced"
+    assert other.finish() == {"trials": 3, "errors": []}
+    assert check_history(second.storage, acknowledged(second.side)) == []
+    assert_files_tell_the_history(second.storage)
+    wait_until_all_gone(second)
+
+
+def test_faults_of_the_network_lose_nothing(server: object_servers.Server, task: Task, start: Start) -> None:
+    """Requests that never arrive, replies that never come, refusals that pass: one in seven, on the way of driver and workers."""
+    lots = random.Random(SEED)
+
+    def fate(_number: int, _request: str) -> str:
+        return lots.choice(("drop before", "drop after", "503", "429", "500", "truncate")) if lots.random() < 1 / 7 else ""
+
+    with FaultProxy(server.port, fate) as proxy:
+        through = replace(task, storage_path=task.storage_path.replace(f"A{server.port}", f"A{proxy.port}"), durability="strict")
+        killed = start(through)
+        wait_until(lambda: acknowledged_count(task.side) > 8, doing=killed)
+        killed.kill()
+        assert start(through).finish() == {"trials": 3, "errors": []}
+        fates = {fate for _, fate in proxy.log}
+    assert {"", "drop before", "drop after", "503", "429", "500"} <= fates
+    assert check_history(task.storage, acknowledged(task.side)) == []
+    assert_files_tell_the_history(task.storage)
+
+
+@pytest.fixture
+def fallible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object_servers.Fallible]:
+    """A server that may be killed and started again; the environment leads there."""
+    with object_servers.Fallible(tmp_path / "objects") as fallible:
+        for name, value in fallible.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("HOLDFAST_CACHE_DIR", str(tmp_path / "cache"))
+        yield fallible
+
+
+def test_a_server_that_is_killed_again_and_again(fallible: object_servers.Fallible, tmp_path: Path, start: Start) -> None:
+    """Training goes on while the server is gone, and all is there when it is back."""
+    task = Task(storage_path=fallible.uri, side=str(tmp_path / "side"), rows=150, samples=3, every=0, pace_s=0.02)
+    driver = start(task)
+    lots = random.Random(SEED)
+    for _ in range(3):
+        rows = acknowledged_count(task.side)
+        wait_until(lambda rows=rows: acknowledged_count(task.side) > rows + 20, doing=driver)
+        fallible.kill()
+        rows = acknowledged_count(task.side)
+        wait_until(lambda rows=rows: acknowledged_count(task.side) > rows + lots.randrange(10, 40), doing=driver)
+        fallible.start()
+    assert driver.finish() == {"trials": 3, "errors": []}
+    assert check_history(task.storage, acknowledged(task.side)) == []
+    assert_files_tell_the_history(task.storage)
+
+
+def test_a_store_that_is_gone_too_long_ends_the_driver_and_nothing_is_lost(
+    fallible: object_servers.Fallible, tmp_path: Path, start: Start
+) -> None:
+    task = Task(storage_path=fallible.uri, side=str(tmp_path / "side"), rows=100, samples=3, every=0, pace_s=0.02)
+    driver = start(replace(task, storage_timeout_s=1.0))
+    wait_until(lambda: acknowledged_count(task.side) > 20, doing=driver)
+    fallible.kill()
+    rows = acknowledged_count(task.side)
+    ended = driver.result()
+    assert ended["error"] == "StorageError"
+    assert "restore when the store can be reached" in ended["text"]
+    assert acknowledged_count(task.side) > rows + 20
+    fallible.start()
+    wait_until_all_gone(task)
+    assert start(task).finish() == {"trials": 3, "errors": []}
+    assert check_history(task.storage, acknowledged(task.side)) == []
+    assert_files_tell_the_history(task.storage)

@@ -164,6 +164,9 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
         raise
     except BaseException as error:
         engine.close()
+        if isinstance(error, OSError) and not journal.in_charge():  # its directories are the next driver's by now
+            working.abandon()
+            raise Fenced(storage.root, journal.epoch) from error
         with suppress(Exception):  # the first error is the one to raise; recovery does without this record
             if driver is not None:
                 driver.finish("error", f"{type(error).__name__}: {error}"[:500])
