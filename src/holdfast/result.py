@@ -71,18 +71,18 @@ class Result:
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str], storage_filesystem: Any = None) -> Result:
-        """Reads a trial's directory: `result.json` (else `progress.csv`), `params.pkl` or `params.json`, `error.pkl`.
+        """Reads a trial's directory, or its URI: `result.json` (else `progress.csv`), `params.pkl` or `params.json`, `error.pkl`.
 
         Raises:
             ExperimentNotFound: There is no such directory, or none of a trial.
             ConfigError: `storage_filesystem` is not a local one.
         """
         if storage_filesystem is not None and getattr(storage_filesystem, "type_name", "") != "local":
-            raise ConfigError("Result.from_path reads local directories only. Copy the trial's directory here first.")
+            raise ConfigError("Result.from_path(storage_filesystem=...) takes a local one only. Give a URI as path.")
         trial = read_trial(path)
         saved = [
             (
-                Checkpoint(os.path.join(trial.path, name)),
+                Checkpoint(inside(trial.path, name)),
                 next((r for r in trial.rows if r.get("checkpoint_dir_name") == name), {}),
             )
             for name in trial.checkpoints

@@ -18,6 +18,7 @@ import holdfast as tune
 import object_servers
 from fault_proxy import FaultProxy
 from holdfast.errors import ConfigError, ExperimentExists, StorageError
+from holdfast.logger import CSVLoggerCallback, JsonLoggerCallback
 from holdfast.storage.object_store import ObjectStorage
 from holdfast.storage.opening import inside, open_storage
 from holdfast.storage.uri import open_place, parse
@@ -150,6 +151,35 @@ def test_a_store_that_keeps_nobody_apart_is_taken_only_when_told(tmp_path: Path,
         assert not tune.Tuner.can_restore(inside(liar.uri, "exp"))
         assert len(tuner(liar.uri, unfenced=True).fit()) == 2
         assert_files_tell_the_history(open_storage(inside(liar.uri, "exp")))
+
+
+class Dies(tune.Callback):
+    """Ends the driver at a row, once."""
+
+    def __init__(self, row: int) -> None:
+        self.row = row
+
+    def on_trial_result(self, iteration: int, trials: list, trial: tune.Trial, result: dict, **info: object) -> None:
+        Path(trial.local_path, "notes").write_text(f"row {result['training_iteration']}")
+        if result["training_iteration"] == self.row:
+            raise RuntimeError("the driver ends here")
+
+
+def test_loggers_of_the_user_go_on_on_another_machine(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match="ends here"):
+        tuner(place, {"x": 1}, callbacks=[CSVLoggerCallback(), JsonLoggerCallback(), Dies(2)]).fit()
+    monkeypatch.setenv("HOLDFAST_CACHE_DIR", str(tmp_path / "another"))
+    again = tuner(place, {"x": 1}, callbacks=[CSVLoggerCallback(), JsonLoggerCallback(), Dies(9)], if_exists="resume")
+    [result] = again.fit()
+    storage, folder = open_storage(inside(place, "exp")), result.path.rpartition("/")[2]
+    for name in ("progress.csv", "result.json"):  # the first two rows were done again, and their callbacks had had them
+        lines = storage.read(f"{folder}/{name}").decode().splitlines()[name == "progress.csv" :]
+        assert len(lines) == 3, name
+    assert storage.read(f"{folder}/notes") == b"row 3"
+    read_back = tune.Result.from_path(inside(inside(place, "exp"), folder))
+    assert (read_back.metrics["score"], read_back.config, read_back.path) == (2, {"x": 1}, result.path)
+    with pytest.raises(FileNotFoundError, match="holds none of"):
+        tune.Result.from_path(inside(place, "exp"))
 
 
 @pytest.mark.parametrize("same_machine", [True, False])

@@ -287,6 +287,7 @@ def _assembled(journal: Journal, epoch: _Epoch, working: Working) -> Driver:
     files = files_of(journal, (created, spec), controller.state, definitions.load, working, from_start=cut is None)
     with _collector_at_rest():
         replay(read(storage, position), controller, advice, callbacks, files.replayed if files else None)
+    working.bring(storage, controller.state, callbacks.callbacks)
     check_recorded(controller.state, choices.resume, has)
     total = choices.extension.event.num_samples if choices.extension else controller.state.policy.num_samples
     roll = Roll(created, controller.state, storage.uri, definitions.load, references_in(spec.param_space))

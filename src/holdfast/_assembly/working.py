@@ -15,15 +15,20 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from holdfast import settings
 from holdfast._assembly.submission import JobSpec
+from holdfast._core.experiment import ExperimentState
+from holdfast._core.trial import FINAL
 from holdfast._journal import Journal
 from holdfast._worker.logs import KEPT
+from holdfast.callback import Callback
 from holdfast.config.sync import SyncConfig
+from holdfast.logger.csv import CSVLoggerCallback
 from holdfast.logger.cursor import NAME
+from holdfast.logger.json import JsonLoggerCallback
 from holdfast.storage.base import Storage
 from holdfast.storage.mirror import Mirror, Tree
 from holdfast.storage.uri import is_uri
@@ -32,6 +37,10 @@ __all__ = ["Working", "working_of"]
 
 _OURS = frozenset({"result.json", "progress.csv", "params.json", "params.pkl", "error.txt", "error.pkl"})
 _NOT_SYNCED = ("checkpoint_",)
+
+
+_BY_HAND = ((JsonLoggerCallback, "result.json"), (CSVLoggerCallback, "progress.csv"))
+"""Files that a user's own logger goes on with; those that it leaves to the driver are written from the journal."""
 
 
 class Working:
@@ -49,6 +58,23 @@ class Working:
         self.mirror = mirror
         self._home = home
         self._abandoned = False
+
+    def bring(self, storage: Storage, state: ExperimentState, callbacks: Sequence[Callback]) -> None:
+        """Brings here what the user's own loggers go on with, where another machine has written it.
+
+        Raises:
+            StorageError: The store refuses.
+        """
+        names = [name for kind, name in _BY_HAND if any(isinstance(callback, kind) for callback in callbacks)]
+        for trial in state.trials.values() if names and self.mirror is not None else ():
+            for name in names if trial.attempt and trial.state not in FINAL else ():
+                path = os.path.join(self.files, trial.dirname, name)
+                if not os.path.exists(path):
+                    with contextlib.suppress(FileNotFoundError):  # it had no row yet
+                        data = storage.read(f"{trial.dirname}/{name}")
+                        os.makedirs(os.path.dirname(path), exist_ok=True)
+                        with open(path, "wb") as file:
+                            file.write(data)
 
     def finish(self) -> None:
         """Puts all that is left to the store, and removes the directories.

@@ -14,16 +14,22 @@ from typing import Any, NamedTuple
 
 from holdfast._projection.failures import exception_in
 from holdfast.errors import ExperimentNotFound, TrialFailed
+from holdfast.storage.opening import open_storage, whereabouts
+from holdfast.storage.uri import is_uri
 from holdfast.values import unflatten
 
 __all__ = ["TrialDirectory", "read_trial"]
+
+
+_FILES = frozenset({"result.json", "progress.csv", "params.json", "params.pkl", "error.txt", "error.pkl"})
+_WANTED = "none of result.json, progress.csv, params.json, params.pkl"
 
 
 class TrialDirectory(NamedTuple):
     """What a trial's directory holds.
 
     Attributes:
-        path: Absolute.
+        path: Absolute, or a URI.
         rows: Oldest first, nested.
         config: The configuration.
         checkpoints: The names of its checkpoints, oldest first.
@@ -38,21 +44,39 @@ class TrialDirectory(NamedTuple):
 
 
 def read_trial(path: str | os.PathLike[str]) -> TrialDirectory:
-    """Reads a trial's directory.
+    """Reads a trial's directory; of one on a store its files are fetched for that.
 
     Raises:
         ExperimentNotFound: There is no such directory, or it holds no file of a trial.
+        ConfigError: A URI of no such place.
+        StorageError: The store refuses.
     """
-    text = os.path.expanduser(os.fspath(path))
-    where = os.path.abspath(text.removeprefix("file://"))
+    where = whereabouts(path)
+    if not is_uri(where):
+        return _read_here(where)
+    import tempfile
+
+    storage = open_storage(where)
+    with tempfile.TemporaryDirectory(prefix="holdfast-trial-") as aside:
+        for name in storage.names(""):
+            if name in _FILES:
+                with open(os.path.join(aside, name), "wb") as file:
+                    file.write(storage.read(name))
+            elif name.startswith("checkpoint_"):
+                os.mkdir(os.path.join(aside, name))
+        try:
+            return _read_here(aside)._replace(path=where)
+        except ExperimentNotFound:
+            raise ExperimentNotFound(f"{storage.root} holds {_WANTED}: give the place of a trial's directory.") from None
+
+
+def _read_here(where: str) -> TrialDirectory:
     try:
         names = set(os.listdir(where))
     except (FileNotFoundError, NotADirectoryError):
         raise ExperimentNotFound(f"There is no directory {where}: give the path of a trial's directory.") from None
     if not names & {"result.json", "progress.csv", "params.json", "params.pkl"}:
-        raise ExperimentNotFound(
-            f"{where} holds none of result.json, progress.csv, params.json, params.pkl: give the path of a trial's directory."
-        )
+        raise ExperimentNotFound(f"{where} holds {_WANTED}: give the path of a trial's directory.")
     rows = _rows(where, names)
     config = _config(where, names)
     if config is None:

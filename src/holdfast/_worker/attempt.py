@@ -22,7 +22,6 @@ from holdfast.checkpoint import Checkpoint
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import ReportRefused, StorageError
 from holdfast.session import TuneContext
-from holdfast.storage.uri import is_uri
 from holdfast.trainable.tally import Tally, counters_in
 
 __all__ = ["Attempt", "AttemptSession", "failure_of", "resumed_from"]
@@ -165,7 +164,7 @@ class Attempt:
 
     def _keep(self, how: Keep, checkpoint: Checkpoint, counters: Mapping[str, float]) -> Saved:
         """Copies the checkpoint's files into the trial's directory, under the next index."""
-        if is_uri(self.context.get_storage()):
+        if "://" in self.context.get_storage():
             raise ReportRefused(
                 "a checkpoint: an experiment on an object store keeps none yet. Report without, or use a local path."
             )
