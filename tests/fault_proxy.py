@@ -3,7 +3,8 @@
     with FaultProxy(port, lambda number, request: "drop after" if number == 3 else "") as proxy: ...
 
 "drop before": the request never arrives. "drop after": it is carried out, its reply is lost. A number, "503": that answer, and
-nothing is carried out. "truncate": the reply ends in the middle. "": it goes through.
+nothing is carried out; with a code behind it, "404 NoSuchKey", that stands in the answer. "truncate": the reply ends in the
+middle. "": it goes through.
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ class FaultProxy:
                     outer.log.append((request, fate))
                 if fate == "drop before":
                     return self.drop()
-                if fate.isdecimal():
-                    return self.answer(int(fate), [("Content-Length", "0")], b"")
+                status, _, code = fate.partition(" ")
+                if status.isdecimal():
+                    said = f"<Error><Code>{code}</Code></Error>".encode() if code else b""
+                    return self.answer(int(status), [("Content-Length", str(len(said)))], said)
                 there = http.client.HTTPConnection("127.0.0.1", upstream, timeout=30)
                 try:
                     there.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)

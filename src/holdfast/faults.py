@@ -28,6 +28,7 @@ POINTS = (
     "before_seal",
     "after_seal",
     "mid_checkpoint_stage",
+    "mid_checkpoint_upload",
     "after_checkpoint_stage",
     "before_checkpoint_sync",
     "before_checkpoint_rename",

@@ -88,7 +88,7 @@ class TestMemory(StorageSuite):
         from obstore.store import MemoryStore
 
         store = MemoryStore()
-        return ObjectStorage(lambda: store, "some/where", "memory://some/where")
+        return ObjectStorage(lambda _: store, "some/where", "memory://some/where")
 
 
 @pytest.fixture

@@ -7,30 +7,28 @@ directory. It does not know what makes the rows, nor processes and sockets.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from holdfast._core.commands import StartAttempt
 from holdfast._core.events import AttemptEnded, CheckpointCommitted, Failure, ResultReported, Saved
-from holdfast._core.ids import checkpoint_name
-from holdfast._worker import persist
+from holdfast._worker.keeping import Keeper, Origin
 from holdfast._worker.protocol import Answer, Channel
 from holdfast._worker.rows import encode_row
-from holdfast._worker.uploads import Uploads, patiently
+from holdfast._worker.uploads import Uploads
 from holdfast.checkpoint import Checkpoint
 from holdfast.clock import Clock, SystemClock
-from holdfast.errors import ReportRefused, StorageError
+from holdfast.errors import StorageError
 from holdfast.session import TuneContext
 from holdfast.trainable.tally import Tally, counters_in
 
-__all__ = ["Attempt", "AttemptSession", "failure_of", "resumed_from"]
+__all__ = ["Attempt", "AttemptSession", "failure_of"]
 
 _LARGEST_EXCEPTION = 256 * 1024
 _LARGEST_TRACEBACK = 64 * 1024
 
-Keep = Callable[[str, str, int, str, Mapping[str, float]], Saved]
-"""`persist.save` or `persist.stage`."""
+Keep = Callable[[str, int, Mapping[str, float]], Saved]
+"""`Keeper.save` or `Keeper.stage`."""
 
 
 class Attempt:
@@ -50,29 +48,23 @@ class Attempt:
         order: StartAttempt,
         channel: Channel,
         context: TuneContext,
-        staging_prefix: str,
+        keeper: Keeper,
         clock: Clock | None = None,
         upload: str = "sync",
-        begin_from: str = "",
+        origin: Origin | None = None,
     ) -> None:
         self.order = order
         self.context = context
         self.storage_failure = ""
         self._channel = channel
-        self._staging_prefix = staging_prefix
+        self._keeper = keeper
         self._clock = clock or SystemClock()
         self._since_restore = 0
         self._next_index = order.grant
         self._began = self._last = self._clock.monotonic()
-        self._uploads = Uploads(context.get_trial_dir(), self._tell, self._clock) if upload == "async" else None
-        self._newest: Checkpoint | None = None
-        self._tally = Tally()
-        if order.resume is not None:
-            self._newest = Checkpoint(resumed_from(order, order.resume, context.get_trial_dir()))
-            self._tally = Tally.of(counters_in(self._newest.path))
-        elif begin_from:
-            self._newest = Checkpoint(begin_from)
-            self._tally = Tally.of(counters_in(begin_from))
+        self._uploads = Uploads(keeper, self._tell) if upload == "async" else None
+        self._newest = origin.checkpoint if origin else None
+        self._tally = Tally.of(counters_in(origin.folder)) if origin else Tally()
 
     @property
     def iteration(self) -> int:
@@ -104,12 +96,12 @@ class Attempt:
         done = bool(metrics.get("done"))
         counters = {"training_iteration": self.iteration + 1, **tally.counters()}
         if checkpoint is None or self._uploads is None:
-            saved = None if checkpoint is None else self._keep(persist.save, checkpoint, counters)
+            saved = None if checkpoint is None else self._keep(self._keeper.save, checkpoint, counters)
             self._tally = tally
             return self._channel.ask(self._row(encoded, done, saved))
         with self._storage():
             self._uploads.make_room()
-        staged = self._keep(persist.stage, checkpoint, counters)
+        staged = self._keep(self._keeper.stage, checkpoint, counters)
         self._tally = tally
         row = self._row(encoded, done, None, staged)
         answer = self._channel.ask(row)
@@ -120,7 +112,7 @@ class Attempt:
         """Saves a checkpoint of the newest row, which has been answered, and tells the driver; errors as in `ask`."""
         self._settle()  # checkpoints become known in their order
         counters = {"training_iteration": self.iteration, **self._tally.counters()}
-        self._tell(self.order.number + self._since_restore, self._keep(persist.save, checkpoint, counters))
+        self._tell(self.order.number + self._since_restore, self._keep(self._keeper.save, checkpoint, counters))
 
     def ended(self, outcome: str, failure: Failure | None = None) -> AttemptEnded:
         """The end of the attempt as it is told to the driver; a checkpoint that could not be saved is a failure.
@@ -163,18 +155,11 @@ class Attempt:
                 self._uploads.finish()
 
     def _keep(self, how: Keep, checkpoint: Checkpoint, counters: Mapping[str, float]) -> Saved:
-        """Copies the checkpoint's files into the trial's directory, under the next index."""
-        if "://" in self.context.get_storage():
-            raise ReportRefused(
-                "a checkpoint: an experiment on an object store keeps none yet. Report without, or use a local path."
-            )
-        index, trial_dir = self._next_index, self.context.get_trial_dir()
+        """Keeps the checkpoint's files under the next index."""
         with self._storage():
-            saved = patiently(
-                lambda _: how(checkpoint.path, trial_dir, index, f"{self._staging_prefix}{index}", counters), self._clock
-            )
+            saved = how(checkpoint.path, self._next_index, counters)
         self._next_index += 1
-        self._newest = Checkpoint(os.path.join(trial_dir, checkpoint_name(index)))
+        self._newest = self._keeper.checkpoint(saved.index)
         return saved
 
     @contextlib.contextmanager
@@ -239,9 +224,3 @@ def _pickled(error: BaseException) -> bytes:
     except Exception:  # noqa: BLE001 - the border to the user's classes: pickling runs their code
         return b""
     return data if len(data) <= _LARGEST_EXCEPTION else b""
-
-
-def resumed_from(order: StartAttempt, saved: Saved, trial_dir: str) -> str:
-    """The directory of the checkpoint that an attempt resumes from: the trial's own, or another trial's beside it."""
-    where = os.path.join(trial_dir.removesuffix(order.dirname), order.source) if order.source else trial_dir
-    return os.path.join(where, checkpoint_name(saved.index))

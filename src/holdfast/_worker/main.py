@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
 import msgspec
@@ -23,8 +23,9 @@ import msgspec
 from holdfast import settings, values
 from holdfast._core.commands import StartAttempt
 from holdfast._core.events import AttemptEnded, CheckpointBroken, Failure, ResultReported
-from holdfast._worker import persist
-from holdfast._worker.attempt import Attempt, resumed_from
+from holdfast._worker.attempt import Attempt
+from holdfast._worker.keepers import keeper_of
+from holdfast._worker.keeping import Broken, Keeper, Origin
 from holdfast._worker.processes import become_subreaper, end_descendants, has_children, most_memory
 from holdfast._worker.protocol import (
     Answer,
@@ -43,6 +44,8 @@ from holdfast._worker.protocol import (
 from holdfast._worker.run_class import Desk, Loads, Rules, run_class
 from holdfast._worker.run_function import run_function
 from holdfast._worker.surroundings import Around, Surroundings
+from holdfast.checkpoint import Checkpoint
+from holdfast.errors import ConfigError
 from holdfast.objects import supplying
 from holdfast.session import TuneContext
 from holdfast.trainable.tally import counters_in
@@ -184,32 +187,18 @@ def run_attempt(
     """
     channel.tell(Begun(order.trial_id, order.attempt, os.getpid()))
     try:
-        trial_dir = surroundings.enter(order)
+        surroundings.enter(order)
     except OSError as error:
         return _failed(order, Failure("storage", f"The trial's directory could not be prepared: {error}"))
-    begins = _beginning(order, channel, trial_dir, place)
-    if isinstance(begins, Failure):
-        return _failed(order, begins)
-    order = begins
-    context = TuneContext(
-        experiment_name=place.experiment_name,
-        trial_name=order.name,
-        trial_id=order.trial_id,
-        trial_dir=trial_dir,
-        trial_resources=order.resources,
-        placement=order.placement,
-        storage=place.storage,
-    )
-    prefix = staging_prefix(order.attempt, place.nonce)
-    attempt = Attempt(order, channel, context, prefix, upload=place.upload, begin_from=place.begin_from)
-    if place.class_trainable:
-        scratch = os.path.join(trial_dir, f"{prefix}saving")
-        frequency, at_end = place.checkpoint_frequency, place.checkpoint_at_end
-        rules = Rules(scratch, frequency, at_end, settings.restore_retries(), place.export_formats)
-        loads = Loads(lambda: cloudpickle.loads(place.trainable), lambda: _config(order, place))
-        ended = run_class(loads, attempt, rules, desk or Desk())
-    else:
-        ended = run_function(lambda: (cloudpickle.loads(place.trainable), _config(order, place)), attempt)
+    try:
+        keeper = keeper_of(place.experiment_dir, place.storage, order.dirname, staging_prefix(order.attempt, place.nonce))
+    except ConfigError as error:
+        return _failed(order, Failure("storage", str(error)))
+    with contextlib.ExitStack() as held:
+        begins = _beginning(order, channel, keeper, place, held)
+        if isinstance(begins, Failure):
+            return _failed(order, begins)
+        ended = _ran(begins, channel, keeper, place, desk)
     if ended.failure is not None:
         with contextlib.suppress(OSError):  # without the log's end the failure still says what happened
             tail, peak = surroundings.log_tail(), most_memory()
@@ -217,21 +206,56 @@ def run_attempt(
     return ended
 
 
-def _beginning(order: StartAttempt, channel: Channel, trial_dir: str, place: Workplace) -> StartAttempt | Failure:
-    """The order with the counters that the attempt goes on from, or why there is nothing to go on from."""
+class _Beginning(NamedTuple):
+    """The order with the counters that the attempt goes on from, and the checkpoint that it does; None: from scratch."""
+
+    order: StartAttempt
+    origin: Origin | None
+
+
+def _beginning(
+    order: StartAttempt, channel: Channel, keeper: Keeper, place: Workplace, held: contextlib.ExitStack
+) -> _Beginning | Failure:
+    """What the attempt goes on from, or why there is nothing to go on from."""
     if order.resume is not None:
-        problem = persist.verify(resumed_from(order, order.resume, trial_dir), order.resume)
-        if problem:
-            channel.tell(CheckpointBroken(order.trial_id, order.attempt, order.resume.index, problem, order.donor))
-            whose = f" of {order.donor}" if order.donor else ""
-            return Failure("checkpoint", f"Checkpoint {order.resume.index}{whose} cannot be resumed from: {problem}")
-    elif place.begin_from:
+        whose = f" of {order.donor}" if order.donor else ""
+        try:
+            return _Beginning(order, keeper.origin(order.resume, order.source or order.dirname, held))
+        except Broken as broken:
+            channel.tell(CheckpointBroken(order.trial_id, order.attempt, order.resume.index, str(broken), order.donor))
+            return Failure("checkpoint", f"Checkpoint {order.resume.index}{whose} cannot be resumed from: {broken}")
+        except OSError as error:
+            return Failure("storage", f"Checkpoint {order.resume.index}{whose} could not be brought here: {error}")
+    if place.begin_from:
         if not os.path.isdir(place.begin_from):
             return Failure("storage", f"The checkpoint that trials begin from is gone: {place.begin_from}")
         counters = counters_in(place.begin_from)
         iteration, seconds = int(counters.get("training_iteration", 0)), counters.get("time_total_s", 0.0)
-        return msgspec.structs.replace(order, iteration=iteration, time_total_s=seconds)
-    return order
+        order = msgspec.structs.replace(order, iteration=iteration, time_total_s=seconds)
+        return _Beginning(order, Origin(Checkpoint(place.begin_from), place.begin_from))
+    return _Beginning(order, None)
+
+
+def _ran(begins: _Beginning, channel: Channel, keeper: Keeper, place: Workplace, desk: Desk | None) -> AttemptEnded:
+    """Runs the user's code to the attempt's end."""
+    order = begins.order
+    context = TuneContext(
+        experiment_name=place.experiment_name,
+        trial_name=order.name,
+        trial_id=order.trial_id,
+        trial_dir=keeper.trial_dir,
+        trial_resources=order.resources,
+        placement=order.placement,
+        storage=place.storage,
+    )
+    attempt = Attempt(order, channel, context, keeper, upload=place.upload, origin=begins.origin)
+    if not place.class_trainable:
+        return run_function(lambda: (cloudpickle.loads(place.trainable), _config(order, place)), attempt)
+    scratch = os.path.join(keeper.trial_dir, f"{staging_prefix(order.attempt, place.nonce)}saving")
+    frequency, at_end = place.checkpoint_frequency, place.checkpoint_at_end
+    rules = Rules(scratch, frequency, at_end, settings.restore_retries(), place.export_formats)
+    loads = Loads(lambda: cloudpickle.loads(place.trainable), lambda: _config(order, place))
+    return run_class(loads, attempt, rules, desk or Desk())
 
 
 def _failed(order: StartAttempt, failure: Failure) -> AttemptEnded:

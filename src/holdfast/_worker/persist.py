@@ -8,7 +8,7 @@ staged is whole and survives the death of any process, what is committed survive
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import msgspec
@@ -20,12 +20,12 @@ from holdfast._worker.copying import Checksums, checksum_of, copy_file, sync_fil
 from holdfast.checkpoint import MANIFEST, METADATA
 from holdfast.errors import ReportRefused, StorageError
 
-__all__ = ["commit", "remove_staging", "save", "stage", "sync_directory", "verify"]
+__all__ = ["Tree", "commit", "manifest_of", "remove_staging", "save", "stage", "sync_directory", "verify", "walk"]
 
 _GONE = "its files are gone"
 
 
-class _Tree(msgspec.Struct):
+class Tree(msgspec.Struct):
     """What lies below a directory, by path relative to it."""
 
     directories: list[str]
@@ -44,7 +44,7 @@ def save(source: str, trial_dir: str, index: int, staging: str, counters: Mappin
         ReportRefused: `source` is no readable directory, or holds something that is no file, directory or link.
         StorageError: The copy could not be made (disk full); nothing of it is left.
     """
-    tree = _walk(source)
+    tree = walk(source)
     aside = os.path.join(trial_dir, staging)
     try:
         saved = _copy(source, aside, tree, index, counters or {}, durable=True)
@@ -64,7 +64,7 @@ def stage(source: str, trial_dir: str, index: int, staging: str, counters: Mappi
     When it returns the copy is written and whole below `pending_name(index)`: it survives the death of any process, and not
     a power cut. A crash in the middle leaves a directory named `staging`.
     """
-    tree = _walk(source)
+    tree = walk(source)
     aside = os.path.join(trial_dir, staging)
     try:
         saved = _copy(source, aside, tree, index, counters or {}, durable=False)
@@ -175,8 +175,13 @@ def sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
-def _walk(source: str) -> _Tree:
-    tree = _Tree([], [], {})
+def walk(source: str) -> Tree:
+    """What lies below the directory `source` and can be kept.
+
+    Raises:
+        ReportRefused: It is no readable directory, or holds something that is no file, directory or link.
+    """
+    tree = Tree([], [], {})
     if not os.path.isabs(source):  # a checkpoint that lies in a cloud
         raise ReportRefused(
             f"The checkpoint {source} is not on this machine. Report a local directory: "
@@ -220,8 +225,7 @@ def _is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
-def _copy(source: str, aside: str, tree: _Tree, index: int, counters: Mapping[str, float], *, durable: bool) -> Saved:
-    import json
+def _copy(source: str, aside: str, tree: Tree, index: int, counters: Mapping[str, float], *, durable: bool) -> Saved:
     from hashlib import sha256
 
     os.mkdir(aside)
@@ -237,16 +241,23 @@ def _copy(source: str, aside: str, tree: _Tree, index: int, counters: Mapping[st
         if durable:  # disk and processor work side by side
             sync_files(copies)
         found = checksums.of(copies)
-    files = list(zip(tree.files, sizes, found, strict=True))
-    parts = {"version": 1, "files": files, "links": tree.links, "directories": tree.directories, "counters": dict(counters)}
-    manifest = json.dumps(parts).encode()
+    manifest = manifest_of(tree, list(zip(sizes, found, strict=True)), counters)
     with open(os.path.join(aside, MANIFEST), "wb", buffering=0) as file:
         file.write(manifest)
     if durable:
         sync_files([os.path.join(aside, MANIFEST)])
         for name in [*tree.directories, ""]:
             sync_directory(os.path.join(aside, name))
-    return Saved(index, len(files), sum(sizes), sha256(manifest).hexdigest())
+    return Saved(index, len(sizes), sum(sizes), sha256(manifest).hexdigest())
+
+
+def manifest_of(tree: Tree, found: Sequence[tuple[int, int]], counters: Mapping[str, float]) -> bytes:
+    """The content of the manifest; `found` has each file's size and CRC-32."""
+    import json
+
+    files = [(name, *one) for name, one in zip(tree.files, found, strict=True)]
+    parts = {"version": 1, "files": files, "links": tree.links, "directories": tree.directories, "counters": dict(counters)}
+    return json.dumps(parts).encode()
 
 
 def _refused(error: OSError, source: str, trial_dir: str, index: int) -> ReportRefused | StorageError:

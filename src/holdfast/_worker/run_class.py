@@ -180,7 +180,8 @@ def _ready(loads: Loads, attempt: Attempt, rules: Rules, desk: Desk) -> life.Tra
         if newest is None:
             break
         try:
-            life.load_from(instance, newest.path)
+            with newest.as_directory() as folder:
+                life.load_from(instance, folder)
             break
         except Exception:
             if not left:

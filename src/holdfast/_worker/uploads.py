@@ -1,64 +1,35 @@
 """Uploads: how checkpoints that were staged become durable while the trial goes on.
 
 This module knows one attempt's staged checkpoints and a thread. It does not know rows, sockets or what a checkpoint holds:
-`persist` makes it durable, and who began the attempt tells the driver.
+its keeper makes it durable, and who began the attempt tells the driver.
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import threading
 from collections.abc import Callable
-from typing import TypeVar
 
 from holdfast import faults
 from holdfast._core.events import Saved
-from holdfast._worker import persist
-from holdfast.clock import Clock
+from holdfast._worker.keeping import Keeper
 from holdfast.errors import StorageError
 
-__all__ = ["MOST_IN_FLIGHT", "Uploads", "patiently"]
+__all__ = ["MOST_IN_FLIGHT", "Uploads"]
 
 MOST_IN_FLIGHT = 2
-_DELAYS_S = (0.1, 0.4, 1.6)
-
-T = TypeVar("T")
-
-
-def patiently(action: Callable[[int], T], clock: Clock) -> T:
-    """Does what the disk may refuse for a moment: tries again three times, later and later, each time with some jitter.
-
-    Args:
-        action: Is told which try it is, from 0.
-        clock: Waits.
-
-    Raises:
-        OSError: What the last try raised, or the first that found what it works on gone.
-    """
-    for number, delay in enumerate(_DELAYS_S):
-        try:
-            return action(number)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                raise  # a driver that took over has swept it away: what were written now would be nobody's
-            clock.sleep(delay * (1.0 + os.urandom(1)[0] / 256))  # the user's generators are not touched
-    return action(len(_DELAYS_S))
 
 
 class Uploads:
     """Completes staged checkpoints one after another, in the order in which they came, in a thread that lives while it has work.
 
     Args:
-        trial_dir: Where they are staged.
+        keeper: Has staged them, and completes them.
         tell: Called in the thread with a row's number and its checkpoint, when that is durable under its name.
-        clock: Waits between tries.
     """
 
-    def __init__(self, trial_dir: str, tell: Callable[[int, Saved], None], clock: Clock) -> None:
-        self._trial_dir = trial_dir
+    def __init__(self, keeper: Keeper, tell: Callable[[int, Saved], None]) -> None:
+        self._keeper = keeper
         self._tell = tell
-        self._clock = clock
         self._changed = threading.Condition()
         self._waiting: list[tuple[int, Saved]] = []
         self._thread: threading.Thread | None = None
@@ -109,7 +80,7 @@ class Uploads:
     def _complete_one(self) -> bool:
         """Completes the oldest and tells; returns whether there are more."""
         number, saved = self._waiting[0]
-        problem = patiently(lambda tries: persist.commit(self._trial_dir, saved, check=tries > 0), self._clock)
+        problem = self._keeper.commit(saved, check=False)
         if problem:
             raise OSError(problem)
         faults.reach("before_checkpoint_told")
@@ -124,7 +95,7 @@ class Uploads:
         with self._changed:
             index = self._waiting[0][1].index
             self._failure = (
-                f"Checkpoint {index} was staged in {self._trial_dir} and could not be made durable: {why}. "
+                f"Checkpoint {index} was staged in {self._keeper.trial_dir} and could not be made durable: {why}. "
                 "Free space there and restore."
             )
             self._working = False

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from holdfast._core.commands import CommitCheckpoint, StartAttempt
 from holdfast._core.events import AttemptEnded, AttemptStarted, CheckpointCommitted, CheckpointLost, Failure, ResultReported
 from holdfast._worker import persist
+from holdfast._worker.keepers import keeper_of
 from holdfast._worker.main import run_attempt
 from holdfast._worker.protocol import Answer, Begun, FromWorker, Workplace, staging_prefix
 from holdfast._worker.seeds import kept_generators, seed_all
@@ -180,7 +181,8 @@ class _Opened:
         """See `InlineEngine.commit`."""
         folder = os.path.join(self._place.experiment_dir, order.dirname)
         try:
-            problem = persist.commit(folder, order.saved, check=True)
+            keeper = keeper_of(self._place.experiment_dir, self._place.storage, order.dirname)
+            problem = keeper.commit(order.saved, check=True)
         except OSError as error:
             raise StorageError(f"Checkpoint {order.saved.index} in {folder} cannot be completed: {error}") from error
         if problem:

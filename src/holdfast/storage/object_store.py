@@ -8,6 +8,7 @@ names of objects have in common; there are no empty ones, and nothing can be app
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from collections.abc import Callable, Sequence
@@ -16,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import ConfigError
 from holdfast.storage.patience import AskAgain, Patience
+from holdfast.storage.sending import NONCE, Sent, nonce_of, send_file
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 __all__ = ["NONCE", "ObjectStorage"]
 
-NONCE = "holdfastnonce"  # letters alone: what Azure allows as a name, and nobody rewrites
 _PATIENCE_S = 60.0
 _PIECE = 4 << 20  # of an object that is read a piece at a time
 
@@ -31,7 +32,8 @@ class ObjectStorage:
     """One experiment's objects: all below one prefix of one bucket.
 
     Args:
-        connect: Makes obstore's client for the bucket, with the credentials as they are by then.
+        connect: Makes obstore's client for the bucket, with the credentials as they are by then. Told True, one that tries
+            requests again by itself, briefly: a part of a large file that fails must not take the others with it.
         prefix: What the names of all objects begin with, without "/" at its ends; may be empty.
         root: The place as it is shown: no query, no secret.
         uri: The place as `open_storage` takes it; by default `root`.
@@ -44,7 +46,7 @@ class ObjectStorage:
 
     def __init__(
         self,
-        connect: Callable[[], ObjectStore],
+        connect: Callable[[bool], ObjectStore],
         prefix: str,
         root: str,
         *,
@@ -55,7 +57,7 @@ class ObjectStorage:
         self.root = root
         self.uri = uri or root
         self._connect = connect
-        self._store = connect()
+        self._store, self._for_parts = connect(False), connect(True)
         self._prefix = f"{prefix}/" if prefix else ""
         self._patience = Patience(root, patience_s, clock or SystemClock(), self._reconnect)
 
@@ -77,7 +79,7 @@ class ObjectStorage:
                 self._put(key, data, nonce, mode="create")
             except AlreadyExistsError:
                 try:
-                    return self._nonce_at(key) == nonce
+                    return nonce_of(self._store, key) == nonce
                 except FileNotFoundError:  # S3's 409: another request for that name was under way, and has come to nothing
                     raise AskAgain("the store answered 409 for an object that does not stand there") from None
             return True
@@ -151,6 +153,36 @@ class ObjectStorage:
 
         return self._patience.call("list", directory, attempt)
 
+    def send(self, path: str, source: str, nonce: str) -> Sent:
+        """Creates or replaces an object with a local file's content, atomically, in parts side by side where it is large.
+
+        Safe in several threads. One object takes up to 64 MiB of memory, one of 8 MiB or less its size.
+
+        Args:
+            path: The object.
+            source: The file.
+            nonce: Stands in the object's metadata. When a reply was lost, an object that carries it is what was sent.
+
+        Raises:
+            OSError: The file cannot be read, or became shorter meanwhile.
+            StorageError: The store refuses, or cannot be reached.
+        """
+        key, sent = self._key(path), list[Sent]()
+
+        def attempt() -> Sent:
+            if sent:
+                with contextlib.suppress(FileNotFoundError):
+                    if nonce_of(self._store, key) == nonce:
+                        return sent[-1]
+            try:
+                return send_file(self._for_parts, key, source, nonce, sent)
+            except FileNotFoundError as error:
+                if "NoSuchUpload" in str(error):  # the parts were put together, and the reply to that was lost
+                    raise AskAgain("the store forgot an upload in parts") from None
+                raise
+
+        return self._patience.call("write", path, attempt)
+
     def fetch(self, path: str, target: str) -> tuple[int, int]:
         """Writes an object into a new local file, a piece at a time; returns its size and CRC-32.
 
@@ -203,7 +235,7 @@ class ObjectStorage:
             FileNotFoundError: There is none.
         """
         key = self._key(path)
-        return self._patience.call("look at", path, lambda: self._nonce_at(key))
+        return self._patience.call("look at", path, lambda: nonce_of(self._store, key))
 
     def _put(self, key: str, data: bytes, nonce: str, *, mode: str) -> None:
         import obstore
@@ -211,13 +243,8 @@ class ObjectStorage:
         chosen: Any = mode
         obstore.put(self._store, key, data, mode=chosen, attributes={NONCE: nonce}, use_multipart=False)
 
-    def _nonce_at(self, key: str) -> str:
-        import obstore
-
-        return str(obstore.get(self._store, key, options={"head": True}).attributes.get(NONCE, ""))
-
     def _reconnect(self) -> None:
-        self._store = self._connect()
+        self._store, self._for_parts = self._connect(False), self._connect(True)
 
     def _key(self, path: str) -> str:
         parts = path.split("/")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import configparser
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -31,6 +32,12 @@ _CLOUDS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure"
 _COMMON = ("endpoint_override", "scheme", "anonymous")
 _PARAMETERS = {"s3": (*_COMMON, "region"), "gs": _COMMON, "az": (*_COMMON, "account_name")}
 _SECRETS = ("access_key", "secret_key", "session_token", "account_key", "sas_token", "sas_key", "token", "password", "credential")
+# A part of a large file is tried again by the client, in silence, so not for long: what goes on failing is to be warned of.
+_FOR_PARTS = {
+    "max_retries": 30,
+    "retry_timeout": timedelta(seconds=15),
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2.0},
+}
 _EXTRA = "{scheme}:// needs the package obstore: pip install 'holdfast[cloud]'."
 
 
@@ -153,18 +160,21 @@ def arrow_options(place: Place) -> dict[str, Any]:
     return options
 
 
-def _connector(place: Place) -> Callable[[], ObjectStore]:
+def _connector(place: Place) -> Callable[[bool], ObjectStore]:
+    """Makes clients of a bucket; see `ObjectStorage`."""
     try:
         from obstore import store
     except ImportError as error:
         raise ConfigError(_EXTRA.format(scheme=place.scheme)) from error
     kind: Any = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}[place.cloud]
 
-    def connect() -> ObjectStore:
+    def connect(retries: bool) -> ObjectStore:
         config, endpoint = _config(place)
-        client = {"timeout": "60s", "connect_timeout": "5s", "allow_http": endpoint.startswith("http://")}
+        client = {"connect_timeout": "5s", "allow_http": endpoint.startswith("http://")}
+        client["timeout"] = "180s" if retries else "60s"
+        retry = _FOR_PARTS if retries else {"max_retries": 0}
         try:
-            opened: ObjectStore = kind(place.bucket, config=config, client_options=client, retry_config={"max_retries": 0})
+            opened: ObjectStore = kind(place.bucket, config=config, client_options=client, retry_config=retry)
         except Exception as error:  # noqa: BLE001 - whatever it is, its own text may repeat a key that cannot be read
             raise ConfigError(
                 f"{place.shown} cannot be opened ({type(error).__name__}): check the parameters of the URI and the cloud's "

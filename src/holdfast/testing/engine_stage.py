@@ -39,17 +39,19 @@ def as_function(story: Callable[..., Generator[Any, None, None]]) -> Callable[[d
         import inspect
         import pickle
 
-        begun = get_checkpoint()
-        state = None if begun is None else pickle.loads(Path(begun.path, "state").read_bytes())
+        begun, state = get_checkpoint(), None
+        if begun is not None:
+            with begun.as_directory() as folder:
+                state = pickle.loads(Path(folder, "state").read_bytes())
         with closing(story(*(config, state)[: len(inspect.signature(story).parameters)])) as told:
             for row in told:
                 if not isinstance(row, tuple):
                     report(row)
                     continue
-                folder = Path("work")
-                folder.mkdir(exist_ok=True)
-                (folder / "state").write_bytes(pickle.dumps(row[1]))
-                report(row[0], checkpoint=Checkpoint.from_directory(folder))
+                work = Path("work")
+                work.mkdir(exist_ok=True)
+                (work / "state").write_bytes(pickle.dumps(row[1]))
+                report(row[0], checkpoint=Checkpoint.from_directory(work))
 
     return trainable
 

@@ -14,6 +14,7 @@ from holdfast import faults, session
 from holdfast._core.commands import StartAttempt
 from holdfast._core.events import AttemptEnded, CheckpointCommitted, ResultReported
 from holdfast._worker.attempt import Attempt
+from holdfast._worker.keeping import LocalKeeper
 from holdfast._worker.protocol import Answer, FromWorker
 from holdfast._worker.run_function import run_function
 from holdfast.checkpoint import Checkpoint
@@ -76,7 +77,9 @@ def attempt(tmp_path: Path, driver: Driver) -> Attempt:
     context = session.TuneContext(
         experiment_name="e", trial_name="t", trial_id="abcde_00000", trial_dir=str(trial), trial_resources={}, storage=""
     )
-    return Attempt(StartAttempt(**order), driver, context, ".staging-2-n-", NoTime(), upload="async")
+    return Attempt(
+        StartAttempt(**order), driver, context, LocalKeeper(str(trial), ".staging-2-n-", NoTime()), NoTime(), upload="async"
+    )
 
 
 def test_a_row_is_sent_with_its_checkpoint_pending_and_the_checkpoint_follows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from holdfast import session, values
 from holdfast._core.commands import StartAttempt
 from holdfast._core.events import AttemptEnded, CheckpointCommitted, ResultReported, Saved
 from holdfast._worker.attempt import Attempt
+from holdfast._worker.keeping import LocalKeeper
 from holdfast._worker.protocol import Answer, DriverGone, FromWorker
 from holdfast._worker.run_class import Desk, Loads, Rules, run_class
 from holdfast.checkpoint import Checkpoint
@@ -114,7 +116,11 @@ class Stage:
             storage="",
         )
         self.driver = Driver(answers or {})
-        attempt = Attempt(given, self.driver, context, ".staging-2-n-")
+        keeper = LocalKeeper(str(self.trial_dir), ".staging-2-n-")
+        origin = None
+        if given.resume is not None:
+            origin = keeper.origin(given.resume, given.source or self.trial_dir.name, contextlib.ExitStack())
+        attempt = Attempt(given, self.driver, context, keeper, origin=origin)
         rules = Rules(str(self.trial_dir / ".staging-2-n-saving"), frequency, at_end, retries, export_formats)
         loads = Loads(lambda: kind, lambda: {"stage": self, **(config or {})})
         ended = run_class(loads, attempt, rules, desk or Desk())

@@ -13,6 +13,7 @@ from holdfast import session, values
 from holdfast._core.commands import StartAttempt
 from holdfast._core.events import AttemptEnded, ResultReported
 from holdfast._worker.attempt import Attempt
+from holdfast._worker.keeping import LocalKeeper
 from holdfast._worker.protocol import Answer, FromWorker
 from holdfast._worker.run_function import run_function
 from holdfast.checkpoint import Checkpoint
@@ -68,7 +69,7 @@ def attempt(
         experiment_name="e", trial_name="t", trial_id="abcde_00000", trial_dir=str(tmp_path), trial_resources={}, storage=""
     )
     driver, given = Driver(answers or {}), order(**changes)
-    running = Attempt(given, driver, context, ".staging-2-n-", clock)
+    running = Attempt(given, driver, context, LocalKeeper(context.get_trial_dir(), ".staging-2-n-", clock), clock)
     return run_function(lambda: (function, {}), running), driver.rows
 
 

@@ -12,7 +12,9 @@ import pytest
 from holdfast import faults
 from holdfast._core.events import Saved
 from holdfast._worker import persist
-from holdfast._worker.uploads import Uploads, patiently
+from holdfast._worker.keeping import LocalKeeper
+from holdfast._worker.patience import patiently
+from holdfast._worker.uploads import Uploads
 from holdfast.errors import StorageError
 
 
@@ -44,7 +46,7 @@ class Stage:
         self.source.mkdir()
         self.clock = Clock()
         self.told: list[tuple[int, int, list[str]]] = []
-        self.uploads = Uploads(str(self.trial), self._tell, self.clock)
+        self.uploads = Uploads(LocalKeeper(str(self.trial), clock=self.clock), self._tell)
 
     def _tell(self, number: int, saved: Saved) -> None:
         self.told.append((number, saved.index, self.names()))

@@ -51,7 +51,8 @@ def with_manifest(uri: str, **changes: object) -> None:
 
 
 def found(folder: str | Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    files = (path for path in Path(folder).rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def left(tmp_path: Path) -> list[str]:

@@ -12,9 +12,7 @@ from collections.abc import Callable
 
 from holdfast._core.commands import CommitCheckpoint
 from holdfast._core.events import CheckpointCommitted, CheckpointLost
-from holdfast._worker import persist
-from holdfast._worker.uploads import patiently
-from holdfast.clock import SystemClock
+from holdfast._worker.keepers import keeper_of
 from holdfast.errors import StorageError
 
 __all__ = ["Commits"]
@@ -24,12 +22,13 @@ class Commits:
     """Does `CommitCheckpoint` orders one after another, in the order given; the thread lives while there are any.
 
     Args:
-        experiment_dir: Absolute.
+        experiment_dir, storage: As for `keeper_of`.
         wake: Called in the thread when there is an answer.
     """
 
-    def __init__(self, experiment_dir: str, wake: Callable[[], None]) -> None:
+    def __init__(self, experiment_dir: str, storage: str, wake: Callable[[], None]) -> None:
         self._experiment_dir = experiment_dir
+        self._storage = storage
         self._wake = wake
         self._lock = threading.Lock()
         self._orders: deque[CommitCheckpoint] = deque()
@@ -79,7 +78,7 @@ class Commits:
     def _done(self, order: CommitCheckpoint) -> CheckpointCommitted | CheckpointLost:
         saved, trial_dir = order.saved, os.path.join(self._experiment_dir, order.dirname)
         try:
-            problem = patiently(lambda _: persist.commit(trial_dir, saved, check=True), SystemClock())
+            problem = keeper_of(self._experiment_dir, self._storage, order.dirname).commit(saved, check=True)
         except OSError as error:
             raise StorageError(
                 error.errno,

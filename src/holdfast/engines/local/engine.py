@@ -92,7 +92,7 @@ class LocalEngine:
             raise InternalError("LocalEngine.open() was called twice.")
         self._gpus = Gpus(self.resources().get("gpu", 0.0), gpu_ids())
         self._fleet = Fleet(job, self._preload)
-        self._commits = Commits(job.experiment_dir, self.wake)
+        self._commits = Commits(job.experiment_dir, job.storage, self.wake)
 
     def start(self, order: StartAttempt) -> None:
         """Begins an attempt in a new process, or in an idle one where the job reuses workers.

@@ -11,7 +11,7 @@ from holdfast import faults
 from holdfast._core.commands import CommitCheckpoint
 from holdfast._core.events import CheckpointCommitted, CheckpointLost
 from holdfast._worker import persist
-from holdfast._worker.uploads import patiently
+from holdfast._worker.patience import patiently
 from holdfast.engines.local.commits import Commits
 from holdfast.errors import StorageError
 
@@ -22,7 +22,7 @@ class Driver:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.woken = threading.Semaphore(0)
-        self.commits = Commits(str(folder), self.woken.release)
+        self.commits = Commits(str(folder), str(folder), self.woken.release)
 
     def order(self, index: int, trial: int = 0) -> CommitCheckpoint:
         """An order for a checkpoint that was staged."""
@@ -78,7 +78,7 @@ def test_a_disk_that_refuses_ends_the_driver_and_keeps_the_files(driver: Driver,
         def sleep(self, _: float) -> None:
             pass
 
-    monkeypatch.setattr("holdfast.engines.local.commits.patiently", lambda action, _: patiently(action, NoTime()))
+    monkeypatch.setattr("holdfast._worker.keeping.patiently", lambda action, _: patiently(action, NoTime()))
     order = driver.order(0)
     (driver.folder / "trial_0" / "checkpoint_000000").mkdir()
     (driver.folder / "trial_0" / "checkpoint_000000" / "in the way").touch()
