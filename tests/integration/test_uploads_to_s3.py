@@ -257,9 +257,7 @@ def test_four_that_exploit_one_donor_download_it_once(
 
 @pytest.mark.parametrize("upload", ["sync", "async"])
 @pytest.mark.parametrize("seed", range(2))
-def test_a_bad_network_changes_nothing(
-    open_stage: Open, server: object_servers.Server, uri: str, upload: str, seed: int
-) -> None:
+def test_a_bad_network_changes_nothing(open_stage: Open, server: object_servers.Server, uri: str, upload: str, seed: int) -> None:
     print("seed", seed)
     chance, kinds = random.Random(seed), ["503", "429", "409", "drop before", "drop after", "truncate"]
     with FaultProxy(server.port, lambda *_: chance.choice(kinds) if chance.random() < 0.3 else "") as proxy:

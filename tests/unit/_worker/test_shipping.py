@@ -246,9 +246,7 @@ def stop_after(files: int) -> None:
 
 
 @pytest.mark.parametrize("damage", ["content", "gone"])
-def test_a_staged_one_that_is_damaged_is_lost(
-    keeper: StoreKeeper, uri: str, source: Path, tmp_path: Path, damage: str
-) -> None:
+def test_a_staged_one_that_is_damaged_is_lost(keeper: StoreKeeper, uri: str, source: Path, tmp_path: Path, damage: str) -> None:
     saved = keeper.stage(str(source), 0, {})
     stop_after(2)
     with pytest.raises(Interrupted):
