@@ -174,6 +174,7 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
     finally:
         engine.close()
         if driver is not None:
+            driver.close()
             driver.parts.advice.desk.close()
         for follower in driver.parts.followers if driver else ():
             with suppress(TuneError):  # a disk that refuses has said so already, or the journal has it all

@@ -37,17 +37,17 @@ from holdfast._core.events import (
     Woke,
     unexpected,
 )
-from holdfast._core.ids import checkpoint_name, pending_name
 from holdfast._journal import Journal
 from holdfast._runtime.advice import Advice, Judgement
 from holdfast._runtime.callbacks import CallbackDesk
 from holdfast._runtime.gate import Gate
 from holdfast._runtime.inbox import inbox_of
+from holdfast._runtime.removals import Removals
 from holdfast._runtime.snapshots import Snapshots
-from holdfast.clock import Clock
+from holdfast.clock import Clock, SystemClock
 from holdfast.engines.base import Engine, Observation
 from holdfast.faults import reach
-from holdfast.storage.base import Storage
+from holdfast.storage.base import AppendingStorage, Storage
 
 __all__ = ["Driver", "Follower", "Parts"]
 
@@ -69,7 +69,10 @@ class Follower(Protocol):
 
 
 class Parts(NamedTuple):
-    """What the loop is made of; put together by the assembly. `strict`: act only on what is durable."""
+    """What the loop is made of; put together by the assembly.
+
+    `strict`: act only on what is durable. `staged`: where attempts stage checkpoints, if not in `storage`.
+    """
 
     journal: Journal
     controller: Controller
@@ -81,6 +84,7 @@ class Parts(NamedTuple):
     storage: Storage
     clock: Clock
     strict: bool = False
+    staged: Storage | None = None
 
 
 class Driver:
@@ -98,10 +102,11 @@ class Driver:
         self._began = parts.clock.monotonic() - time_before
         self._outbox: list[Command] = []
         self._timers: dict[str, float] = {}
-        self._deletions: list[tuple[int, DeleteCheckpoint]] = []
         self._next_tick = 0.0
         self._busy = True
-        self._unnamed: list[str] = []
+        self._unnamed: list[tuple[str, int]] = []
+        aside = not isinstance(parts.storage, AppendingStorage) and isinstance(parts.clock, SystemClock)
+        self._removals = Removals(parts.storage, parts.staged or parts.storage, parts.engine.wake, aside=aside)
         self._gate = Gate(parts.controller, parts.advice)
         self._inbox = inbox_of(parts.storage, self.state, parts.clock)
         self._leaving: set[str] = set()  # orders of the attempts that ran then
@@ -216,7 +221,7 @@ class Driver:
             self._inbox.remove(request.request)
         waiting = [follower.tick(now) for follower in self.parts.followers]
         self.parts.snapshots.consider(self.controller, self.parts.advice, self.parts.callbacks, journal)
-        return any(waiting) or bool(self._deletions) or journal.durable < journal.next_position - 1
+        return any(waiting) or self._removals.waiting or journal.durable < journal.next_position - 1
 
     def finish(self, reason: str, detail: str) -> None:
         """Ends the epoch in good order: all on record and durable, dropped checkpoints gone, files written.
@@ -226,7 +231,7 @@ class Driver:
         """
         parts = self.parts
         parts.journal.sync()
-        while events := self._delete():
+        while events := self._delete(wait=True):
             self.record(events)
         if reason in ("finished", "fail_fast", "failures"):
             parts.callbacks.end()
@@ -236,6 +241,10 @@ class Driver:
         parts.journal.sync()
         if reason != "error":  # after an error a plug-in may have heard half of a record
             parts.snapshots.consider(self.controller, parts.advice, parts.callbacks, parts.journal, ending=True)
+
+    def close(self) -> None:
+        """Lets go what works beside the loop; waits for nothing. Call it last, however the epoch ended."""
+        self._removals.close()
 
     def answer(self, judgement: Judgement, *, repeated: bool = False) -> DecisionMade:
         """The decision on a row: what was judged, with what callbacks change in the row."""
@@ -265,7 +274,7 @@ class Driver:
             # Its worker may have completed a checkpoint and died before it could send the row. The record above passes
             # that index over for ever, so what stands under it is nobody's, even when another driver is in charge by now.
             trial = self.state.trial(record.event.trial_id)
-            self._unnamed += [f"{trial.dirname}/{name(trial.next_index - 1)}" for name in (checkpoint_name, pending_name)]
+            self._unnamed.append((trial.dirname, trial.next_index - 1))
         parts.advice.hear(record)
         parts.callbacks.hear(record)
         for follower in parts.followers:
@@ -287,7 +296,7 @@ class Driver:
 
     def _carry_out(self) -> None:
         while self._unnamed:
-            self.parts.storage.delete(self._unnamed.pop())
+            self._removals.sweep(*self._unnamed.pop())
         if not self._outbox:
             return
         if self.parts.strict:
@@ -310,7 +319,7 @@ class Driver:
                 case WakeAt():
                     self._timers[command.order] = command.time
                 case DeleteCheckpoint():
-                    self._deletions.append((self.state.position, command))
+                    self._removals.drop(self.state.position, command)
                 case EndEpoch():
                     self.ending = command.reason
                 case Decide() | AskSearcher() | ChooseTrial() | DropCheckpoint():
@@ -318,15 +327,10 @@ class Driver:
                 case _:
                     unexpected(command)
 
-    def _delete(self) -> list[Event]:
-        """Deletes dropped checkpoints whose drop is durable."""
-        done: list[Event] = []
-        while self._deletions and self._deletions[0][0] <= self.parts.journal.durable:
-            _, order = self._deletions.pop(0)
-            reach("before_delete")
-            self.parts.storage.delete(f"{order.dirname}/{checkpoint_name(order.index)}")
-            done.append(CheckpointDeleted(order.order, order.trial_id, order.index))
-        return done
+    def _delete(self, *, wait: bool = False) -> list[Event]:
+        """Deletes dropped checkpoints whose drop is durable; returns which are gone."""
+        gone = self._removals.done(self.parts.journal.durable, wait=wait)
+        return [CheckpointDeleted(order.order, order.trial_id, order.index) for order in gone]
 
     def _patience(self, busy: bool) -> float:
         """How long the engine may wait for something to see."""

@@ -108,7 +108,7 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
             if order.order in controller.open_orders:
                 driver.again(order)
             elif isinstance(order, CommitCheckpoint):  # its trial has just begun anew, elsewhere
-                storage.delete(f"{order.dirname}/{pending_name(order.saved.index)}")
+                (parts.staged or storage).delete(f"{order.dirname}/{pending_name(order.saved.index)}")
         elif isinstance(order, AskSearcher) and not any(answer.order == order.order for answer in foreseen):
             advice.ask(order, driver.state.position)
     driver.record(dropped)
@@ -122,14 +122,16 @@ def _sweep_trial(storage: Storage, driver: Driver, order: StartAttempt) -> None:
     trial = driver.state.trial(order.trial_id)
     named = {checkpoint_name(kept.saved.index) for kept in (*trial.kept, *trial.pending)}
     named |= {pending_name(kept.saved.index) for kept in trial.pending}
-    sweep(storage, order.dirname, named)
+    for place in (storage, driver.parts.staged):
+        if place is not None:
+            sweep(place, order.dirname, named)
 
 
 def sweep(storage: Storage, dirname: str, named: set[str]) -> list[str]:
     """Removes staging directories, and checkpoints that no record names.
 
     Args:
-        storage: The experiment's directory.
+        storage: The experiment's directory, or the one that its attempts stage in.
         dirname: The trial's directory.
         named: The directory names of the checkpoints on record.
 
