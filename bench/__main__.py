@@ -16,7 +16,20 @@ from pathlib import Path
 from bench.figure import Figure, table
 from bench.process import ROOT, Rounds
 
-GROUPS = ("startup", "trials", "reports", "growth", "recovery", "retry", "checkpoints", "objects", "search", "decisions", "scale")
+GROUPS = (
+    "startup",
+    "trials",
+    "reports",
+    "growth",
+    "recovery",
+    "retry",
+    "checkpoints",
+    "uploads",
+    "objects",
+    "search",
+    "decisions",
+    "scale",
+)
 
 
 def main() -> None:

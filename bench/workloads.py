@@ -251,6 +251,50 @@ def checkpoints(folder: str, count: str, size: str, upload: str) -> None:
     print(Path(side, "times").read_text())
 
 
+def uploads(folder: str, uri: str, files: str, size: str, rounds: str) -> None:
+    """Seconds per round that a worker's upload of a checkpoint takes, and that the client alone takes for the same files."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import obstore
+    from obstore.store import S3Store
+
+    from holdfast._worker.keeping import LocalKeeper
+    from holdfast._worker.shipping import StoreKeeper
+    from holdfast.storage.uri import open_place, parse
+
+    source, trial = Path(folder, "source"), Path(folder, "trial")
+    for path in (source, trial):
+        path.mkdir()
+    for number in range(int(files)):
+        Path(source, str(number)).write_bytes(os.urandom(int(size)))
+    paths, keeper, place = sorted(source.iterdir()), StoreKeeper(LocalKeeper(str(trial)), uri), open_place(parse(uri))
+    options = parse(uri).options
+    endpoint = f"{options['scheme']}://{options['endpoint_override']}"
+    client = S3Store(parse(uri).bucket, config={"aws_endpoint_url_s3": endpoint}, client_options={"allow_http": True})
+
+    def bare(path: Path) -> None:
+        with path.open("rb") as file:
+            obstore.put(client, f"bare/{path.name}", file)
+
+    def all_bare() -> None:
+        if len(paths) == 1:
+            bare(paths[0])
+            return
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(bare, paths))
+
+    times = []
+    for number in range(int(rounds) + 1):
+        taken = []
+        for upload in (lambda index=number: keeper.save(str(source), index, {}), all_bare):
+            began = time.perf_counter()
+            upload()
+            taken.append(time.perf_counter() - began)
+        times.append(taken)
+        place.delete(f"trial/checkpoint_{number:06d}")
+    print(json.dumps(times[1:]))  # the first round opened the connections
+
+
 def objects(folder: str, size: str, count: str, shared: str, read: str) -> None:
     """Seconds that `fit()` takes, and the most memory that driver and trials hold meanwhile, in bytes."""
     import threading

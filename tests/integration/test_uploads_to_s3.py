@@ -206,13 +206,14 @@ def test_what_a_killed_worker_left_pending_is_completed_without_sending_it_again
         other.engine.close()
 
 
-def test_one_whose_machine_is_lost_is_lost(open_stage: Open) -> None:
+def test_one_whose_machine_is_lost_is_lost(open_stage: Open, uri: str) -> None:
     stage = open_stage(save_many, upload="async", environment={**os.environ, "HOLDFAST_FAULTS": "mid_checkpoint_upload:9=kill"})
     saved = left_pending(stage)
     Path(stage.job.experiment_dir, "trial_0", pending_name(0)).rename(Path(stage.job.experiment_dir, "elsewhere"))
     answer = completed(stage, saved)
     assert isinstance(answer, CheckpointLost)
     assert "gone from this machine" in answer.problem
+    assert there(uri) == set()  # what had been sent of it is nobody's
 
 
 def wait_for_all(config: dict[str, Any]) -> None:

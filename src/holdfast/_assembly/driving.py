@@ -298,7 +298,8 @@ def _assembled(journal: Journal, epoch: _Epoch, working: Working) -> Driver:
     taken = snapshots.Snapshots(choices.snapshot_due, position)
     clock: Clock = getattr(choices.engine, "clock", None) or SystemClock()
     strict = spec.run_config.durability == "strict"
-    parts = Parts(journal, controller, choices.engine, advice, callbacks, followers, taken, storage, clock, strict)
+    staged = None if working.mirror is None else LocalStorage(working.attempts)
+    parts = Parts(journal, controller, choices.engine, advice, callbacks, followers, taken, storage, clock, strict, staged)
     return Driver(parts, controller.state.time)
 
 

@@ -13,6 +13,7 @@ this machine. Nothing is decided by what lies there: another machine does withou
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -85,7 +86,7 @@ class Working:
         if self.mirror is not None and not self._abandoned:
             self.mirror.finish()
             self._abandoned = True
-            if self.mirror.in_charge():  # else it put nothing
+            if self.mirror.in_charge() and not _pending_in(self.attempts):  # else it put nothing, or somebody completes them
                 shutil.rmtree(self._home, ignore_errors=True)
                 with contextlib.suppress(OSError):  # an older driver's directory is still there
                     os.rmdir(os.path.dirname(self._home))
@@ -110,10 +111,13 @@ def working_of(journal: Journal, experiment_id: str, spec: JobSpec) -> Working:
     kept = os.path.join(settings.cache_dir(), "working", f"{experiment_id}-{sha256(storage.uri.encode()).hexdigest()[:8]}")
     home = os.path.join(kept, f"{journal.epoch:08d}")
     trees = _trees(home, spec)
-    _take_up(kept, journal.epoch, storage, trees)
+    olders = _take_up(kept, journal.epoch, storage, trees)
     files, attempts = (os.path.join(home, part) for part in ("files", "attempts"))
     for path in (files, attempts):
         os.makedirs(path, exist_ok=True)
+    for older in olders:
+        _bring_pending(os.path.join(older, "attempts"), attempts)
+        shutil.rmtree(older, ignore_errors=True)
     if journal.previous is not None:
         _bring_cursor(storage, files)
     mirror = Mirror(storage, trees, os.path.join(home, "sent"), journal.in_charge, NAME)
@@ -147,12 +151,17 @@ def _is_artifact(name: str) -> bool:
     return not name.partition("/")[2].startswith(_NOT_SYNCED)
 
 
-def _take_up(kept: str, epoch: int, storage: Storage, trees: list[Tree]) -> None:
-    """Makes what the driver just before left on this machine this one's; of older ones puts what the store has nothing of."""
+def _take_up(kept: str, epoch: int, storage: Storage, trees: list[Tree]) -> list[str]:
+    """Makes what the driver just before left on this machine this one's; of older ones puts what the store has nothing of.
+
+    Returns:
+        The directories of those older ones. They are to go.
+    """
     try:
         left = sorted(name for name in os.listdir(kept) if name.isdecimal() and int(name) < epoch)
     except FileNotFoundError:
-        return
+        return []
+    olders = []
     for name in left:
         path = os.path.join(kept, name)
         if int(name) == epoch - 1 and not os.path.exists(os.path.join(kept, f"{epoch:08d}")):
@@ -165,7 +174,22 @@ def _take_up(kept: str, epoch: int, storage: Storage, trees: list[Tree]) -> None
                 if not storage.exists(relative):
                     with open(full, "rb") as file:
                         storage.put_if_absent(relative, file.read())
-        shutil.rmtree(path, ignore_errors=True)
+        olders.append(path)
+    return olders
+
+
+def _bring_pending(older: str, attempts: str) -> None:
+    """Moves checkpoints that an older driver's attempts left pending to where this one's attempts stage theirs."""
+    for trial, name in _pending_in(older):
+        os.makedirs(os.path.join(attempts, trial), exist_ok=True)
+        if not os.path.exists(os.path.join(attempts, trial, name)):
+            os.rename(os.path.join(older, trial, name), os.path.join(attempts, trial, name))
+
+
+def _pending_in(attempts: str) -> list[tuple[str, str]]:
+    """The trials' directories and the checkpoints pending in them."""
+    found = glob.glob("*/.pending-*", root_dir=attempts)
+    return [(trial, name) for trial, _, name in (one.partition("/") for one in found)]
 
 
 def _bring_cursor(storage: Storage, files: str) -> None:

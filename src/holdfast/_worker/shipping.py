@@ -76,13 +76,14 @@ class StoreKeeper:
         staged, folder = os.path.join(self.trial_dir, pending_name(saved.index)), self._folder(saved.index)
         faults.reach("before_checkpoint_sync")
         if not os.path.isdir(staged):
-            return "" if self._stands(folder, saved) else "its files are gone from this machine, and the store does not have all"
-        problem = persist.verify(staged, saved) if check else ""
-        if not problem:
-            problem = self._completed(staged, folder, saved, self._storage.sizes_below(folder) if check else {})
+            problem = "" if self._stands(folder, saved) else "its files are gone from this machine, and the store does not have all"
+        else:
+            problem = persist.verify(staged, saved) if check else ""
+            if not problem:
+                problem = self._completed(staged, folder, saved, self._storage.sizes_below(folder) if check else {})
         if problem:
             self._storage.delete(folder)
-        shutil.rmtree(staged)
+        shutil.rmtree(staged, ignore_errors=True)
         return problem
 
     def checkpoint(self, index: int) -> Checkpoint:

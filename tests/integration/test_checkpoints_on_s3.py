@@ -1,0 +1,198 @@
+"""Whole experiments whose checkpoints lie on a real S3 server: killed anywhere, restored, nothing lost and nothing left over."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import holdfast as tune
+import object_servers
+from fault_proxy import FaultProxy
+from holdfast._core.events import CheckpointLost
+from holdfast._core.ids import MANIFEST, checkpoint_name
+from holdfast._journal import Owner, open_journal, read
+from holdfast._projection.history import load_state
+from holdfast.clock import SystemClock
+from holdfast.storage.opening import inside
+from holdfast.storage.uri import open_place, parse
+from holdfast.testing.history import check_history
+from integration.drivers import Start, Task, acknowledged, acknowledged_count, wait_until, wait_until_all_gone
+
+UPLOADS = ["sync", "async"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[object_servers.Server]:
+    with object_servers.ministack() as server:
+        yield server
+
+
+@pytest.fixture
+def place(server: object_servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOLDFAST_CACHE_DIR", str(tmp_path / "cache"))
+    return inside(server.uri, os.urandom(4).hex())
+
+
+@pytest.fixture
+def task(place: str, tmp_path: Path) -> Task:
+    return Task(
+        storage_path=place,
+        side=str(tmp_path / "side"),
+        rows=8,
+        samples=2,
+        max_failures=20,
+        num_to_keep=2,
+        checkpoint_bytes=300_000,
+    )
+
+
+def assert_all_is_well(task: Task, tmp_path: Path) -> None:
+    """What holds at the end of an experiment: the history, and no file that no record names, there or here."""
+    assert check_history(task.storage, acknowledged(task.side)) == []
+    wait_until_all_gone(task)
+    for trial in load_state(task.storage).trials.values():
+        there = {name for name in task.storage.names(trial.dirname) if name.startswith(("checkpoint_", "."))}
+        assert there == {checkpoint_name(kept.saved.index) for kept in trial.kept}
+        if task.num_to_keep:
+            assert len(trial.kept) == task.num_to_keep
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".taken"] == []
+
+
+@pytest.mark.parametrize("upload", UPLOADS)
+@pytest.mark.parametrize(
+    "point",
+    [
+        "mid_checkpoint_upload:1",
+        "mid_checkpoint_upload:4",
+        "before_checkpoint_rename:2",
+        "after_checkpoint_rename:2",
+        "before_checkpoint_told:2",
+        "after_checkpoint_stage:2",
+    ],
+)
+def test_workers_that_die_at_a_named_point(task: Task, start: Start, tmp_path: Path, upload: str, point: str) -> None:
+    if upload == "sync" and ("told" in point or "stage" in point):
+        pytest.skip("not a point of that way")
+    task = replace(task, upload=upload)
+    driver = start(task, f"{point}=kill")
+    while True:  # a driver that completes what its worker left comes to some of the points too
+        driver.process.communicate(timeout=60)
+        if driver.process.returncode != -signal.SIGKILL:
+            break
+        wait_until_all_gone(task)
+        driver = start(task, "" if upload == "async" or ":1" in point else f"{point}=kill")
+    if ":1" in point and upload == "sync":  # each worker dies before its first checkpoint is whole
+        assert driver.process.returncode == 0
+        driver = start(replace(task, restart_errored=True))
+        assert driver.finish()["errors"] == []
+    assert driver.process.returncode == 0
+    assert_all_is_well(task, tmp_path)
+    assert not [record for record in read(task.storage) if isinstance(record.event, CheckpointLost)]
+
+
+@pytest.mark.parametrize("upload", UPLOADS)
+@pytest.mark.parametrize("population", ["", "pbt"])
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_random_moments_and_restored(
+    task: Task, start: Start, tmp_path: Path, upload: str, population: str, seed: int
+) -> None:
+    lots = random.Random(f"{upload} {population} {seed}")
+    print("seed", upload, population, seed)
+    task = replace(task, upload=upload, population=population, rows=12, every=lots.choice([1, 3]))
+    for _ in range(3):
+        driver, rows = start(task), acknowledged_count(task.side) + lots.randrange(1, 9)
+        with suppress(AssertionError):
+            wait_until(lambda rows=rows: acknowledged_count(task.side) >= rows, doing=driver)
+        if lots.random() < 0.5:
+            for pid in driver.roles()["worker"]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        driver.kill()
+        wait_until_all_gone(task)
+        assert check_history(task.storage, at_rest=False) == []  # what was acknowledged may be in the spool
+    assert start(task).finish()["errors"] == []
+    assert_all_is_well(task, tmp_path)
+
+
+def test_what_is_pending_outlives_a_driver_that_came_to_nothing(task: Task, start: Start, tmp_path: Path) -> None:
+    """Between the driver that left it and the one that completes it another took charge, as `holdfast repair` does."""
+    task = replace(task, upload="async", samples=1)
+    driver = start(task, "mid_checkpoint_upload:3=stop")
+    wait_until(lambda: list((tmp_path / "cache").rglob(".pending-*")), doing=driver)
+    wait_until(lambda: any(trial.pending for trial in load_state(task.storage).trials.values()), doing=driver)
+    driver.kill()
+    wait_until_all_gone(task)
+    open_journal(task.storage, owner=Owner.of_this_process(), clock=SystemClock()).close()
+    assert start(task).finish()["errors"] == []
+    assert_all_is_well(task, tmp_path)
+    assert not [record for record in read(task.storage) if isinstance(record.event, CheckpointLost)]
+
+
+def test_another_machine_goes_on_from_the_store(task: Task, start: Start, tmp_path: Path) -> None:
+    """With an empty cache: what was pending there is lost by name, and its row stands."""
+    task = replace(task, upload="async", durability="strict", takeover=True)
+    for number in range(4):
+        here = replace(task, environment={"HOLDFAST_CACHE_DIR": str(tmp_path / f"cache-{number}")})
+        driver = start(here)
+        if number == 3:
+            break
+        rows = acknowledged_count(task.side) + 3
+        with suppress(AssertionError):
+            wait_until(lambda rows=rows: acknowledged_count(task.side) >= rows, doing=driver)
+        driver.kill()
+    assert driver.finish()["errors"] == []
+    assert check_history(here.storage, acknowledged(task.side)) == []
+
+
+def save(config: dict) -> None:
+    Path("model").mkdir(exist_ok=True)
+    for i in range(3):
+        Path("model", "state.json").write_text(json.dumps({"i": i}))
+        tune.report({"score": config["x"] * i}, checkpoint=tune.Checkpoint.from_directory("model"))
+
+
+def test_results_lead_to_their_checkpoints(place: str, tmp_path: Path) -> None:
+    grid = tune.Tuner(
+        save,
+        param_space={"x": tune.grid_search([1, 2])},
+        tune_config=tune.TuneConfig(metric="score", mode="max"),
+        run_config=tune.RunConfig(name="exp", storage_path=place, verbose=0),
+    ).fit()
+    assert grid.num_errors == 0
+    best = grid.get_best_result()
+    assert best.checkpoint.path == f"{best.path}/checkpoint_000002"
+    with best.checkpoint.as_directory() as folder:
+        assert json.loads(Path(folder, "state.json").read_text()) == {"i": 2}
+    with best.checkpoint.filesystem.open_input_stream(f"{best.checkpoint.path}/state.json") as file:
+        assert json.loads(file.read()) == {"i": 2}
+    assert [row["score"] for _, row in best.best_checkpoints] == [0, 2, 4]
+    first = best.best_checkpoints[0][0]
+    assert json.loads(Path(first.to_directory(tmp_path / "copy"), "state.json").read_text()) == {"i": 0}
+    there = open_place(parse(place)).sizes_below(f"exp/{best.path.rpartition('/')[2]}")
+    assert {name for name in there if "checkpoint" in name} == {
+        f"checkpoint_{index:06d}/{name}" for index in range(3) for name in ("state.json", MANIFEST)
+    }
+    again = tune.Tuner.restore(inside(place, "exp"), save).get_results().get_best_result()
+    assert again.checkpoint == best.checkpoint
+
+
+@pytest.mark.parametrize("upload", UPLOADS)
+def test_a_bad_network_loses_nothing(
+    task: Task, start: Start, server: object_servers.Server, upload: str, tmp_path: Path
+) -> None:
+    chance, kinds = random.Random(f"{upload} 6"), ["503", "429", "drop before", "drop after", "truncate"]
+    with FaultProxy(server.port, lambda *_: chance.choice(kinds) if chance.random() < 0.1 else "") as proxy:
+        through = replace(task, upload=upload, storage_path=task.storage_path.replace(f"%3A{server.port}", f"%3A{proxy.port}"))
+        assert start(through).finish()["errors"] == []
+        assert any(fate for _, fate in proxy.log)
+    assert_all_is_well(replace(task, upload=upload), tmp_path)
