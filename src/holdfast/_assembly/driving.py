@@ -323,6 +323,7 @@ def _job(epoch: _Epoch, number: int, directory: str) -> Job:
     return Job(
         experiment_dir=directory,
         storage=storage.uri,
+        storage_timeout_s=spec.run_config.storage_timeout_s,
         experiment_name=created.name,
         trainable=choices.trainable,
         seed=created.seed,

@@ -191,7 +191,8 @@ def run_attempt(
     except OSError as error:
         return _failed(order, Failure("storage", f"The trial's directory could not be prepared: {error}"))
     try:
-        keeper = keeper_of(place.experiment_dir, place.storage, order.dirname, staging_prefix(order.attempt, place.nonce))
+        prefix = staging_prefix(order.attempt, place.nonce)
+        keeper = keeper_of(place.experiment_dir, place.storage, order.dirname, place.storage_timeout_s, prefix)
     except ConfigError as error:
         return _failed(order, Failure("storage", str(error)))
     with contextlib.ExitStack() as held:

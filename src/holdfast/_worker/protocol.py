@@ -56,6 +56,7 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
 
     experiment_dir: str
     storage: str
+    storage_timeout_s: float = 60.0
     experiment_name: str
     trainable: bytes
     seed: int

@@ -29,6 +29,8 @@ from holdfast.storage.uri import open_place, parse
 
 __all__ = ["StoreKeeper"]
 
+_GONE = "its files are gone from this machine, and the store does not have all of them"
+
 T = TypeVar("T")
 
 
@@ -38,13 +40,14 @@ class StoreKeeper:
     Args:
         local: Stages them on this machine, in the trial's directory.
         uri: The experiment's place.
+        patience_s: How long a store that fails is asked again, in each call.
     """
 
-    def __init__(self, local: LocalKeeper, uri: str) -> None:
+    def __init__(self, local: LocalKeeper, uri: str, patience_s: float = 60.0) -> None:
         self.trial_dir = local.trial_dir
         self._local = local
         self._place = parse(uri)
-        self._storage = open_place(self._place)
+        self._storage = open_place(self._place, patience_s=patience_s)
         self._dirname = os.path.basename(local.trial_dir)
 
     def save(self, source: str, index: int, counters: Mapping[str, float]) -> Saved:
@@ -76,7 +79,7 @@ class StoreKeeper:
         staged, folder = os.path.join(self.trial_dir, pending_name(saved.index)), self._folder(saved.index)
         faults.reach("before_checkpoint_sync")
         if not os.path.isdir(staged):
-            problem = "" if self._stands(folder, saved) else "its files are gone from this machine, and the store does not have all"
+            problem = "" if self._stands(folder, saved) else _GONE
         else:
             problem = persist.verify(staged, saved) if check else ""
             if not problem:

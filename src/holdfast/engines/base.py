@@ -34,6 +34,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         experiment_dir: Absolute local path below which attempts run and their logs are: the experiment's directory, or where that
             is in a cloud its working directory on this machine.
         storage: What `open_storage` takes for the place where checkpoints and definitions are kept; empty: `experiment_dir`.
+        storage_timeout_s: How long a store that fails is asked again, in each call.
         experiment_name: The experiment's name.
         trainable: The pickled trainable (cloudpickle).
         seed: The experiment's seed.
@@ -57,6 +58,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     experiment_dir: str
     storage: str = ""
+    storage_timeout_s: float = 60.0
     experiment_name: str
     trainable: bytes
     seed: int

@@ -181,7 +181,7 @@ class _Opened:
         """See `InlineEngine.commit`."""
         folder = os.path.join(self._place.experiment_dir, order.dirname)
         try:
-            keeper = keeper_of(self._place.experiment_dir, self._place.storage, order.dirname)
+            keeper = keeper_of(self._place.experiment_dir, self._place.storage, order.dirname, self._place.storage_timeout_s)
             problem = keeper.commit(order.saved, check=True)
         except OSError as error:
             raise StorageError(f"Checkpoint {order.saved.index} in {folder} cannot be completed: {error}") from error

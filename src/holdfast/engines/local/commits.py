@@ -5,14 +5,13 @@ This module knows orders and files. It does not know workers or the journal: its
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
 
 from holdfast._core.commands import CommitCheckpoint
 from holdfast._core.events import CheckpointCommitted, CheckpointLost
-from holdfast._worker.keepers import keeper_of
+from holdfast._worker.keeping import Keeper
 from holdfast.errors import StorageError
 
 __all__ = ["Commits"]
@@ -22,13 +21,12 @@ class Commits:
     """Does `CommitCheckpoint` orders one after another, in the order given; the thread lives while there are any.
 
     Args:
-        experiment_dir, storage: As for `keeper_of`.
+        keeper: Gives what keeps the checkpoints of the trial with that directory's name.
         wake: Called in the thread when there is an answer.
     """
 
-    def __init__(self, experiment_dir: str, storage: str, wake: Callable[[], None]) -> None:
-        self._experiment_dir = experiment_dir
-        self._storage = storage
+    def __init__(self, keeper: Callable[[str], Keeper], wake: Callable[[], None]) -> None:
+        self._keeper = keeper
         self._wake = wake
         self._lock = threading.Lock()
         self._orders: deque[CommitCheckpoint] = deque()
@@ -76,13 +74,13 @@ class Commits:
             self._wake()
 
     def _done(self, order: CommitCheckpoint) -> CheckpointCommitted | CheckpointLost:
-        saved, trial_dir = order.saved, os.path.join(self._experiment_dir, order.dirname)
+        saved, keeper = order.saved, self._keeper(order.dirname)
         try:
-            problem = keeper_of(self._experiment_dir, self._storage, order.dirname).commit(saved, check=True)
+            problem = keeper.commit(saved, check=True)
         except OSError as error:
             raise StorageError(
                 error.errno,
-                f"Checkpoint {saved.index} in {trial_dir} could not be made durable: {error}. Its files are kept; "
+                f"Checkpoint {saved.index} in {keeper.trial_dir} could not be made durable: {error}. Its files are kept; "
                 "restore when the cause is mended.",
             ) from error
         if problem:

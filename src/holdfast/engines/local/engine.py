@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import isfinite
 
 from holdfast import settings
 from holdfast._core.commands import CommitCheckpoint, StartAttempt
 from holdfast._core.events import AttemptEnded
+from holdfast._worker.keepers import keeper_of
 from holdfast._worker.protocol import Answer
 from holdfast.engines.base import Job, Observation
 from holdfast.engines.local.commits import Commits
@@ -92,7 +94,8 @@ class LocalEngine:
             raise InternalError("LocalEngine.open() was called twice.")
         self._gpus = Gpus(self.resources().get("gpu", 0.0), gpu_ids())
         self._fleet = Fleet(job, self._preload)
-        self._commits = Commits(job.experiment_dir, job.storage, self.wake)
+        keeper = partial(keeper_of, job.experiment_dir, job.storage, patience_s=job.storage_timeout_s)
+        self._commits = Commits(keeper, self.wake)
 
     def start(self, order: StartAttempt) -> None:
         """Begins an attempt in a new process, or in an idle one where the job reuses workers.

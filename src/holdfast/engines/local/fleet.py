@@ -283,6 +283,7 @@ def workplace_of(job: Job, preload: Sequence[str] = ()) -> Workplace:
     return Workplace(
         experiment_dir=job.experiment_dir,
         storage=job.storage or job.experiment_dir,
+        storage_timeout_s=job.storage_timeout_s,
         experiment_name=job.experiment_name,
         trainable=job.trainable,
         seed=job.seed,

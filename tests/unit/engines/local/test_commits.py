@@ -11,6 +11,7 @@ from holdfast import faults
 from holdfast._core.commands import CommitCheckpoint
 from holdfast._core.events import CheckpointCommitted, CheckpointLost
 from holdfast._worker import persist
+from holdfast._worker.keeping import LocalKeeper
 from holdfast._worker.patience import patiently
 from holdfast.engines.local.commits import Commits
 from holdfast.errors import StorageError
@@ -22,7 +23,7 @@ class Driver:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.woken = threading.Semaphore(0)
-        self.commits = Commits(str(folder), str(folder), self.woken.release)
+        self.commits = Commits(lambda dirname: LocalKeeper(str(folder / dirname)), self.woken.release)
 
     def order(self, index: int, trial: int = 0) -> CommitCheckpoint:
         """An order for a checkpoint that was staged."""
