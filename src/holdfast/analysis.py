@@ -19,6 +19,7 @@ from holdfast.checkpoint import Checkpoint
 from holdfast.errors import ConfigError, NotFitted
 from holdfast.result import Result, ResultGrid
 from holdfast.storage.definitions import Definitions
+from holdfast.storage.filesystems import place_on
 from holdfast.storage.opening import open_storage
 from holdfast.trial import Surroundings, Trial, aggregate
 from holdfast.values import flatten
@@ -36,7 +37,7 @@ class ExperimentAnalysis:
 
     Args:
         experiment_checkpoint_path: The experiment's directory or URI; or a list of them, whose trials are looked at together.
-        storage_filesystem: Not supported yet.
+        storage_filesystem: As in `RunConfig`; the path then has no scheme.
         trials: The trials to look at; all by default.
         default_metric: What the `best_...` properties go by; by default the job's, where it names one.
         default_mode: "max" or "min", likewise.
@@ -54,12 +55,12 @@ class ExperimentAnalysis:
         default_metric: str | None = None,
         default_mode: str | None = None,
     ) -> None:
-        if storage_filesystem is not None:
-            raise ConfigError("ExperimentAnalysis(storage_filesystem=...) is not supported yet: give a local path or a URI.")
         given = experiment_checkpoint_path
         paths = [given] if isinstance(given, (str, os.PathLike)) else list(given)
         if not paths:
             raise ConfigError("ExperimentAnalysis([]): give the path of an experiment.")
+        if storage_filesystem is not None:
+            paths = [place_on(path, storage_filesystem) for path in paths]
         wanted = None if trials is None else {trial.trial_id for trial in trials}
         self._experiments = [_Experiment(path, wanted) for path in paths]
         self._found = {trial.trial_id: (it, n) for it in self._experiments for n, trial in enumerate(it.trials)}

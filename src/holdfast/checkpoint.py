@@ -29,29 +29,31 @@ class Checkpoint:
     Args:
         path: The directory; made absolute. `file://` is understood, and so are places in a cloud: `s3://bucket/path`, `gs://`,
             `az://`, with parameters as in docs/storage.md.
-        filesystem: A `pyarrow.fs.FileSystem`; only local ones are supported, and None is one.
+        filesystem: The file system that the path, then without scheme, is on: as `RunConfig.storage_filesystem`.
 
     Attributes:
         path: The absolute path; for a place in a cloud, bucket and path without scheme: what `filesystem` takes.
 
     Raises:
-        ConfigError: A URI that names no such place or holds a secret, or a filesystem that is not local.
+        ConfigError: A URI that names no such place or holds a secret, or a file system that holdfast cannot use.
     """
 
     def __init__(self, path: str | os.PathLike[str], filesystem: Any = None) -> None:
         text = os.fspath(path).removeprefix("file://")
+        if filesystem is not None:
+            from holdfast.storage.filesystems import place_on
+
+            text = place_on(text, filesystem)
         self._uri = ""
         if "://" in text:
             from holdfast.storage.uri import parse
 
             place = parse(text)
-            if filesystem is not None or not place.prefix:
-                raise ConfigError(f"Checkpoint({place.shown}): name a directory in the bucket, and no filesystem with a URI.")
+            if not place.prefix:
+                raise ConfigError(f"Checkpoint({place.shown}): name a directory in the bucket.")
             self._uri = place.uri
             self.path: str = f"{place.bucket}/{place.prefix}"
             return
-        if filesystem is not None and getattr(filesystem, "type_name", "") != "local":
-            raise ConfigError(f"Checkpoint({text!r}, filesystem={filesystem!r}): only a local filesystem is supported.")
         self.path = os.path.abspath(text)
 
     @classmethod

@@ -32,7 +32,7 @@ class Experiment:
         resources_per_trial: As for `with_resources`.
         num_samples: How often the space is sampled.
         storage_path: The directory that holds the experiment's.
-        storage_filesystem: Not supported yet.
+        storage_filesystem: As in `RunConfig`; the path then has no scheme.
         sync_config: As in `RunConfig`.
         checkpoint_config: Which checkpoints are kept.
         trial_name_creator: Gives a trial its display name.

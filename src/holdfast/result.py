@@ -25,6 +25,7 @@ from holdfast.errors import ConfigError, NotFitted
 from holdfast.plots import Plotted, PlottedAttempt, PlottedTrial
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
+from holdfast.storage.filesystems import place_on
 from holdfast.storage.opening import inside
 from holdfast.storage.uri import arrow_options, bare, is_uri, parse
 from holdfast.values import Reference, decode, flatten, plain
@@ -75,11 +76,9 @@ class Result:
 
         Raises:
             ExperimentNotFound: There is no such directory, or none of a trial.
-            ConfigError: `storage_filesystem` is not a local one.
+            ConfigError: A file system that holdfast cannot use.
         """
-        if storage_filesystem is not None and getattr(storage_filesystem, "type_name", "") != "local":
-            raise ConfigError("Result.from_path(storage_filesystem=...) takes a local one only. Give a URI as path.")
-        trial = read_trial(path)
+        trial = read_trial(path if storage_filesystem is None else place_on(path, storage_filesystem))
         saved = [
             (
                 Checkpoint(inside(trial.path, name)),

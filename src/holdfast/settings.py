@@ -23,6 +23,7 @@ SETTINGS = {
     "HOLDFAST_LOG_BYTES": "how large the log of an attempt grows before it is rotated (default 16777216; 0: without bound)",
     "HOLDFAST_CACHE_DIR": "where this machine keeps what an object store may not have yet (default ~/.cache/holdfast)",
     "HOLDFAST_TOKEN": "set by holdfast in each process that belongs to a trial: <experiment id>.<place>.<epoch>",
+    "HOLDFAST_STORE_KEYS": "set by holdfast in each process of a trial: the keys of a storage_filesystem that was given some",
     "HOLDFAST_FAULTS": "crash points to arm, for tests: point:count=stop|kill, separated by commas",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1: no result.json, progress.csv, params.json, params.pkl",
     "TUNE_DISABLE_DATED_SUBDIR": "1: default experiment names carry no date",
@@ -197,6 +198,11 @@ def visible_gpus() -> str:
 def cloud(name: str) -> str:
     """One of a cloud's own variables, empty where it is not set; docs/storage.md says which are looked at."""
     return os.environ.get(name, "")
+
+
+def store_keys() -> str:
+    """`HOLDFAST_STORE_KEYS`."""
+    return os.environ.get("HOLDFAST_STORE_KEYS", "")
 
 
 def environment() -> dict[str, str]:

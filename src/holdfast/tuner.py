@@ -44,7 +44,7 @@ def _restore(
         resume_errored: Go on with failed trials from their newest checkpoints, with a fresh budget of failures.
         restart_errored: Begin failed trials anew, in a new directory.
         param_space: The space as submitted, to replace objects in it; not needed otherwise.
-        storage_filesystem: Not supported yet.
+        storage_filesystem: As in `RunConfig`; the path then has no scheme.
         resume_config: All three choices at once, finished trials included; takes the place of the three flags.
         engine: The engine to run on; by default the one that the environment names.
         takeover: Take the experiment even if its driver seems to live; what that one does from then on is void.
@@ -103,7 +103,7 @@ def _extend(
         new_space: The space that the new samples are drawn from: the same keys, other domains and values. OptunaSearch takes
             other bounds; searchers whose model cannot follow refuse.
         from_scratch_ok: Whether trials that are to go on and have no checkpoint may begin from scratch, their rows redone.
-        storage_filesystem: Not supported yet.
+        storage_filesystem: As in `RunConfig`; the path then has no scheme.
         engine: As for `restore`.
         takeover: As for `restore`.
 

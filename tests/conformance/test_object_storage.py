@@ -9,15 +9,18 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 import pytest
+from pyarrow import fs
 
 import object_servers
 from holdfast._journal import Owner, open_journal
 from holdfast.clock import SystemClock
 from holdfast.errors import StorageError
 from holdfast.storage.base import Storage
+from holdfast.storage.filesystems import place_on
 from holdfast.storage.object_store import ObjectStorage
+from holdfast.storage.opening import open_storage
 from holdfast.storage.probing import probe
-from holdfast.storage.uri import open_place, parse
+from holdfast.storage.uri import keys_for_workers, open_place, parse
 from holdfast.testing.storage_suite import StorageSuite
 from journal_tools import born, note, texts
 
@@ -80,6 +83,29 @@ class TestAzurite(ServerSuite):
 
 class TestFakeGcs(ServerSuite):
     serve = staticmethod(object_servers.fake_gcs)
+
+
+class TestPyarrowS3(ServerSuite):
+    """The suite on the place that a user's own file system leads to."""
+
+    serve = staticmethod(object_servers.ministack)
+
+    @pytest.fixture
+    def storage(self, server: object_servers.Server, monkeypatch: pytest.MonkeyPatch) -> Storage:
+        for name in server.environment:
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr("holdfast.storage.uri._keys", {})
+        given = fs.S3FileSystem(
+            access_key="test",
+            secret_key="test",
+            region="us-east-1",
+            scheme="http",
+            endpoint_override=f"127.0.0.1:{server.port}",
+        )
+        place = place_on(os.urandom(4).hex(), fs.SubTreeFileSystem("bucket/some/where", given))
+        for name, value in keys_for_workers().items():  # as the processes of trials, which know nothing else, find them
+            monkeypatch.setenv(name, value)
+        return open_storage(place)
 
 
 class TestMemory(StorageSuite):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pyarrow import fs
 
 import holdfast as tune
 import object_servers
@@ -184,6 +185,35 @@ def test_results_lead_to_their_checkpoints(place: str, tmp_path: Path) -> None:
     }
     again = tune.Tuner.restore(inside(place, "exp"), save).get_results().get_best_result()
     assert again.checkpoint == best.checkpoint
+
+
+def test_a_file_system_with_keys_of_its_own(
+    place: str, server: object_servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in server.environment:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("holdfast.storage.uri._keys", {})
+    keys = {"access_key": "somebody", "secret_key": "hidden-from-all"}
+    given = fs.S3FileSystem(region="us-east-1", scheme="http", endpoint_override=f"127.0.0.1:{server.port}", **keys)
+    path = f"bucket/{parse(place).prefix}"
+    run = tune.RunConfig(name="exp", storage_path=path, storage_filesystem=given, verbose=0)
+    grid = tune.Tuner(save, param_space={"x": tune.grid_search([1, 2])}, run_config=run).fit()
+    assert grid.errors == []
+    assert tune.Tuner.can_restore(f"{path}/exp", storage_filesystem=given)
+    again = tune.Tuner.restore(f"{path}/exp", save, storage_filesystem=given).fit()
+    for result in again:
+        with result.checkpoint.as_directory() as folder:
+            assert json.loads(Path(folder, "state.json").read_text()) == {"i": 2}
+        with result.checkpoint.filesystem.open_input_stream(f"{result.checkpoint.path}/state.json") as file:
+            assert json.loads(file.read()) == {"i": 2}
+        assert tune.Checkpoint(result.checkpoint.path, given).get_metadata() == {}
+    everything = open_place(parse(again.experiment_path.replace("/exp?", "?")))
+    there = everything.sizes_below("exp")
+    assert len(there) > 20
+    for name in there:
+        assert b"hidden-from-all" not in everything.read(f"exp/{name}")
+    for file in (one for one in tmp_path.rglob("*") if one.is_file()):
+        assert b"hidden-from-all" not in file.read_bytes()
 
 
 @pytest.mark.parametrize("upload", UPLOADS)

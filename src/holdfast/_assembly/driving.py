@@ -42,7 +42,7 @@ from holdfast.search.base import Searcher
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.local import LocalStorage
-from holdfast.storage.uri import is_uri
+from holdfast.storage.uri import is_uri, keys_for_workers
 
 __all__ = ["Choices", "Minds", "Outcome", "drive", "engine_named", "minds"]
 
@@ -328,7 +328,7 @@ def _job(epoch: _Epoch, number: int, directory: str) -> Job:
         trainable=choices.trainable,
         seed=created.seed,
         token=f"{_tokens(created, storage)}{number}",
-        environment=settings.environment(),
+        environment={**settings.environment(), **keys_for_workers()},
         sys_path=[os.path.abspath(entry) for entry in sys.path],
         working_dir=here,
         chdir=settings.chdir_to_trial_dir(),

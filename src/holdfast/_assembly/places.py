@@ -10,6 +10,7 @@ from holdfast import settings
 from holdfast._journal import exists
 from holdfast.errors import ConfigError, ExperimentNotFound, StorageError
 from holdfast.storage.base import Storage
+from holdfast.storage.filesystems import place_on
 from holdfast.storage.opening import inside, open_storage, whereabouts
 from holdfast.storage.uri import is_uri
 
@@ -92,9 +93,7 @@ def experiment_at(path: str | os.PathLike[str], storage_filesystem: Any = None) 
         ExperimentNotFound: There is none at that path.
         StorageError: The place cannot be looked at.
     """
-    if storage_filesystem is not None:
-        raise ConfigError("storage_filesystem is not supported yet: give a local path or a URI.")
-    storage = open_storage(path, patience_s=_PATIENCE_S)
+    storage = open_storage(place_on(path, storage_filesystem), patience_s=_PATIENCE_S)
     if not exists(storage):
         there = storage.names("")[:_MOST_NEAR]
         near = [name for name in there if exists(open_storage(inside(storage.uri, name), patience_s=_PATIENCE_S))]

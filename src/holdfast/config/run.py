@@ -29,7 +29,8 @@ class RunConfig(Shown):
         name: The experiment's name and its directory's; by default the trainable's with the date.
         storage_path: The directory that holds it; by default `HOLDFAST_RESULTS_DIR` or `~/holdfast_results`. Or a place in a
             cloud (`s3://bucket/path`, `gs://`, `az://`): docs/storage.md.
-        storage_filesystem: Not supported yet.
+        storage_filesystem: A `pyarrow.fs` or fsspec file system that `storage_path`, then without scheme, is a path of:
+            docs/storage.md says which. The place is taken from it at once; the object is not kept.
         failure_config: What a failed attempt costs.
         checkpoint_config: Which checkpoints are kept.
         sync_config: What of trials' working directories reaches an experiment in a cloud.
@@ -100,15 +101,15 @@ class RunConfig(Shown):
     ) -> None:
         if local_dir is not None:
             raise Deprecated("RunConfig(local_dir=...) is gone: use RunConfig(storage_path=...).")
-        _check_storage(storage_filesystem, sync_config)
+        _check_sync(sync_config)
         _check_choices(durability, if_exists, name)
         _check_reporter(progress_reporter)
         _check_log_files(log_to_file)
         if verbose is not None and verbose not in (0, 1, 2, 3):
             raise ConfigError(f"RunConfig(verbose={verbose!r}): 0, 1, 2 or 3.")
         self.name = name
-        self.storage_path = None if storage_path is None else os.fspath(storage_path)
-        self.storage_filesystem = storage_filesystem
+        self.storage_path = _place(storage_path, storage_filesystem)
+        self.storage_filesystem = None
         self.failure_config = failure_config or FailureConfig()
         self.checkpoint_config = checkpoint_config or CheckpointConfig()
         self.sync_config = sync_config
@@ -126,9 +127,17 @@ class RunConfig(Shown):
         self.storage_timeout_s = seconds("RunConfig(storage_timeout_s=...)", storage_timeout_s)
 
 
-def _check_storage(filesystem: object, sync_config: object) -> None:
-    if filesystem is not None:
-        raise ConfigError("RunConfig(storage_filesystem=...) is not supported yet: leave it out, or give a URI as storage_path.")
+def _place(storage_path: str | os.PathLike[str] | None, filesystem: Any) -> str | None:
+    if filesystem is None:
+        return None if storage_path is None else os.fspath(storage_path)
+    if storage_path is None:
+        raise ConfigError("RunConfig(storage_filesystem=...): give storage_path too, a path on that file system.")
+    from holdfast.storage.filesystems import place_on
+
+    return place_on(storage_path, filesystem)
+
+
+def _check_sync(sync_config: object) -> None:
     if sync_config is not None and not isinstance(sync_config, SyncConfig):
         raise ConfigError(f"RunConfig(sync_config={sync_config!r}): a holdfast.SyncConfig.")
 

@@ -26,7 +26,7 @@ from holdfast.storage.object_store import ObjectStorage
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["Place", "arrow_options", "bare", "is_uri", "open_place", "parse"]
+__all__ = ["Place", "arrow_options", "bare", "is_uri", "keys_for_workers", "open_place", "parse", "remember_keys"]
 
 _CLOUDS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az", "abfs": "az", "abfss": "az", "adl": "az"}
 _COMMON = ("endpoint_override", "scheme", "anonymous")
@@ -39,6 +39,10 @@ _FOR_PARTS = {
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2.0},
 }
 _EXTRA = "{scheme}:// needs the package obstore: pip install 'holdfast[cloud]'."
+
+
+_keys: dict[str, dict[str, str]] = {}
+"""Keys that a user's own file system was given, by endpoint and bucket; of this process, and never written down."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -143,6 +147,30 @@ def open_place(place: Place, **options: Any) -> ObjectStorage:
     return ObjectStorage(_connector(place), place.prefix, place.shown, uri=place.uri, **options)
 
 
+def remember_keys(place: Place, keys: dict[str, str]) -> None:
+    """Has this process open that bucket with these keys, by obstore's names for them, before any from environment or profile."""
+    _keys[_keyed(place)] = keys
+
+
+def keys_for_workers() -> dict[str, str]:
+    """The environment by which processes of trials know the same keys; empty where there are none."""
+    import json
+
+    known = {**_keys_of_environment(), **_keys}
+    return {"HOLDFAST_STORE_KEYS": json.dumps(known)} if known else {}
+
+
+def _keys_of_environment() -> dict[str, dict[str, str]]:
+    import json
+
+    known: dict[str, dict[str, str]] = json.loads(settings.store_keys() or "{}")
+    return known
+
+
+def _keyed(place: Place) -> str:
+    return f"{place.options.get('endpoint_override', '')} {place.bucket}"
+
+
 def arrow_options(place: Place) -> dict[str, Any]:
     """The arguments of a `pyarrow.fs.S3FileSystem` for a place; credentials it finds itself.
 
@@ -157,6 +185,9 @@ def arrow_options(place: Place) -> dict[str, Any]:
         options["scheme"], _, options["endpoint_override"] = endpoint.partition("://")
     if config.get("skip_signature"):
         options["anonymous"] = True
+    elif known := _keys.get(_keyed(place)) or _keys_of_environment().get(_keyed(place)):
+        names = {"access_key_id": "access_key", "secret_access_key": "secret_key", "session_token": "session_token"}
+        options.update({names[name]: value for name, value in known.items()})
     return options
 
 
@@ -193,7 +224,10 @@ def _config(place: Place) -> tuple[dict[str, Any], str]:
         endpoint = f"{given.get('scheme', 'https')}://{endpoint}"
     config: dict[str, Any] = {"skip_signature": True} if given.get("anonymous", "").lower() == "true" else {}
     if place.cloud == "s3":
-        if not config and not settings.cloud("AWS_ACCESS_KEY_ID"):
+        known = _keys.get(_keyed(place)) or _keys_of_environment().get(_keyed(place))
+        if not config and known:
+            config.update(known)
+        elif not config and not settings.cloud("AWS_ACCESS_KEY_ID"):
             config.update(_profile())
         config.update({"region": given["region"]} if "region" in given else {})
         endpoint = endpoint or settings.cloud("AWS_ENDPOINT_URL_S3") or settings.cloud("AWS_ENDPOINT_URL")
