@@ -16,11 +16,10 @@ from contextlib import contextmanager
 
 from holdfast._core.events import RequestReceived
 from holdfast._core.experiment import ExperimentState
-from holdfast.clock import Clock, SystemClock
 from holdfast.errors import ConfigError
-from holdfast.storage.base import AppendingStorage, Storage
+from holdfast.storage.base import Storage
 
-__all__ = ["VERBS", "Inbox", "ask", "inbox_of"]
+__all__ = ["VERBS", "Inbox", "ask"]
 
 VERBS = ("stop", "pause", "resume")
 _FOLDER = "requests"
@@ -40,11 +39,6 @@ def ask(storage: Storage, verb: str, trial_id: str = "") -> str:
     request = secrets.token_hex(8)
     storage.put_if_absent(f"{_FOLDER}/{request}", json.dumps({"verb": verb, "trial": trial_id}).encode())
     return request
-
-
-def inbox_of(storage: Storage, state: ExperimentState, clock: Clock) -> Inbox:
-    """The inbox of an experiment: a store is looked at aside, where time is real."""
-    return Inbox(storage, state, aside=not isinstance(storage, AppendingStorage) and isinstance(clock, SystemClock))
 
 
 class Inbox:

@@ -41,7 +41,7 @@ from holdfast._journal import Journal
 from holdfast._runtime.advice import Advice, Judgement
 from holdfast._runtime.callbacks import CallbackDesk
 from holdfast._runtime.gate import Gate
-from holdfast._runtime.inbox import inbox_of
+from holdfast._runtime.inbox import Inbox
 from holdfast._runtime.removals import Removals
 from holdfast._runtime.snapshots import Snapshots
 from holdfast.clock import Clock, SystemClock
@@ -86,6 +86,11 @@ class Parts(NamedTuple):
     strict: bool = False
     staged: Storage | None = None
 
+    @property
+    def aside(self) -> bool:
+        """Whether storage is asked by threads beside the loop: a store, which must not keep the driver from its trials."""
+        return not isinstance(self.storage, AppendingStorage) and isinstance(self.clock, SystemClock)
+
 
 class Driver:
     """Runs one epoch of an experiment, from the end of recovery to its end.
@@ -105,10 +110,9 @@ class Driver:
         self._next_tick = 0.0
         self._busy = True
         self._unnamed: list[tuple[str, int]] = []
-        aside = not isinstance(parts.storage, AppendingStorage) and isinstance(parts.clock, SystemClock)
-        self._removals = Removals(parts.storage, parts.staged or parts.storage, parts.engine.wake, aside=aside)
+        self._removals = Removals(parts.storage, parts.staged or parts.storage, parts.engine.wake, aside=parts.aside)
         self._gate = Gate(parts.controller, parts.advice)
-        self._inbox = inbox_of(parts.storage, self.state, parts.clock)
+        self._inbox = Inbox(parts.storage, self.state, aside=parts.aside)
         self._leaving: set[str] = set()  # orders of the attempts that ran then
         self._leave_by = 0.0  # when the trials' time to leave is over; 0 while nobody asked them to
 
