@@ -42,6 +42,7 @@ from holdfast.search.base import Searcher
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.local import LocalStorage
+from holdfast.storage.posix import PosixStorage
 from holdfast.storage.uri import is_uri, keys_for_workers
 
 __all__ = ["Choices", "Minds", "Outcome", "drive", "engine_named", "minds"]
@@ -140,7 +141,7 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
     engine = choices.engine
     if journal.previous is not None:  # also one that closed: behind it may lie one that did not, and a `repair` between them
         _end_leftovers(_tokens(created, storage))
-        if isinstance(storage, LocalStorage):
+        if isinstance(storage, PosixStorage):
             storage.sweep_all()
     working = working_of(journal, created.experiment_id, spec)
     driver: Driver | None = None

@@ -33,8 +33,8 @@ from holdfast.logger.json import JsonLoggerCallback
 from holdfast.logger.policy import PolicyFiles
 from holdfast.schedulers.base import TrialScheduler
 from holdfast.storage.base import Storage
-from holdfast.storage.local import LocalStorage
 from holdfast.storage.mirror import Mirror
+from holdfast.storage.posix import PosixStorage
 
 __all__ = ["FilesFollower", "ReporterFollower", "ScreenFollower", "files_of", "screen_of"]
 
@@ -243,7 +243,7 @@ def files_of(
         from_start: Whether replay begins at the first record.
     """
     (created, spec), storage, mirror = job, journal.storage, working.mirror
-    if mirror is None and not isinstance(storage, LocalStorage):
+    if mirror is None and not isinstance(storage, PosixStorage):
         return None
     wanted = not settings.file_loggers_disabled()
     json = wanted and not any(isinstance(callback, JsonLoggerCallback) for callback in spec.run_config.callbacks)

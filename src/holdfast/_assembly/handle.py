@@ -36,9 +36,7 @@ from holdfast.objects import ObjectRef, references_in, supplying
 from holdfast.registry import names_of, trainable_named
 from holdfast.result import ResultGrid
 from holdfast.storage.definitions import Definitions
-from holdfast.storage.kind import check_local
 from holdfast.storage.opening import open_storage
-from holdfast.storage.uri import is_uri
 
 if TYPE_CHECKING:
     from holdfast.engines.base import Engine
@@ -100,8 +98,6 @@ class Handle:
                 f"Another Tuner was made for {self.storage.root} after this one, and its job took the place of this one's there. "
                 "Run that one, or give each its own name."
             )
-        if not is_uri(self.storage.uri):
-            check_local(self.storage.root)
         spec = self._take_spec(created)
         self._fresh = False
         if self._is_finished():

@@ -19,9 +19,8 @@ from holdfast.logger.cursor import NAME
 from holdfast.logger.files import TrialFiles
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
-from holdfast.storage.kind import check_local
-from holdfast.storage.local import LocalStorage
 from holdfast.storage.mirror import Mirror, Tree
+from holdfast.storage.posix import PosixStorage
 from holdfast.storage.uri import is_uri
 
 __all__ = ["repair"]
@@ -42,8 +41,6 @@ def repair(storage: Storage, takeover: bool) -> list[str]:
         JournalError: The journal is damaged where it was durable: nothing was changed.
         StorageError: The disk refuses.
     """
-    if isinstance(storage, LocalStorage):
-        check_local(storage.root)
     load_history(storage)  # a damaged journal is refused before anything is claimed
     journal = open_journal(storage, owner=Owner.of_this_process(), clock=SystemClock(), takeover=takeover)
     try:
@@ -55,7 +52,7 @@ def repair(storage: Storage, takeover: bool) -> list[str]:
             named = {checkpoint_name(kept.saved.index) for kept in (*trial.kept, *trial.pending)}
             named |= {pending_name(kept.saved.index) for kept in trial.pending}
             done += [f"removed {path}, which no record names" for path in sweep(storage, trial.dirname, named)]
-        swept = storage.sweep_all() if isinstance(storage, LocalStorage) else 0
+        swept = storage.sweep_all() if isinstance(storage, PosixStorage) else 0
         done += [f"removed {swept} half-written files"] if swept else []
         packed = journal.compact()
         done += [f"packed {packed} segments of the journal"] if packed else []

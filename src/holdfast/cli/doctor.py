@@ -132,7 +132,11 @@ def _storage(directory: str) -> list[Finding]:
     told = f"{kind or 'a file system of unknown type'}"
     found = [Finding("storage", OK, directory if there == directory else f"{directory} (to be made, in {there})")]
     found.append(
-        Finding("file system", OK if trusted else WRONG, told if trusted else f"{told}: not known to be local, fit() refuses it")
+        Finding(
+            "file system",
+            OK if trusted else NOTE,
+            told if trusted else f"{told}: not known to be local, so nothing is appended there",
+        )
     )
     try:
         free = shutil.disk_usage(there).free

@@ -1,7 +1,7 @@
-"""Which file system a path lies on, and whether it can be trusted with a journal.
+"""Which file system a path lies on, and whether it can be trusted with a journal that grows.
 
-The journal appends, links and relies on what is written being seen by others at once. Local file systems keep that; network
-file systems do not, and one that is not known is not trusted.
+Such a journal relies on what is appended being seen by others at once. Local file systems keep that; network file systems do not,
+and one that is not known is not trusted.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 import os
 import re
 
-from holdfast.errors import ConfigError
-
-__all__ = ["check_local", "file_system_of"]
+__all__ = ["LOCAL", "file_system_of", "is_local"]
 
 LOCAL = frozenset(
     [
@@ -60,15 +58,7 @@ def file_system_of(path: str) -> str:
     return kind
 
 
-def check_local(path: str) -> None:
-    """Refuses a path that lies on a network file system, or on one that is not known to be local.
-
-    Raises:
-        ConfigError: It does.
-    """
+def is_local(path: str) -> bool:
+    """Whether a path lies on a file system that is known to be local, or the system does not say."""
     kind = file_system_of(path)
-    if kind and kind not in LOCAL:
-        raise ConfigError(
-            f"{path} lies on a file system of type {kind!r}, which is not known to be local. Appending to a "
-            f"journal is safe on local ones only so far ({', '.join(sorted(LOCAL))}): give a storage_path on one of these."
-        )
+    return not kind or kind in LOCAL

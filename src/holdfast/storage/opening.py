@@ -12,7 +12,9 @@ import msgspec
 
 from holdfast.errors import ConfigError
 from holdfast.storage.base import Storage
+from holdfast.storage.kind import is_local
 from holdfast.storage.local import LocalStorage
+from holdfast.storage.network import NetworkStorage
 from holdfast.storage.uri import is_uri, open_place, parse
 
 __all__ = ["above", "inside", "open_storage", "whereabouts"]
@@ -47,7 +49,7 @@ def open_storage(uri: str | os.PathLike[str], *, patience_s: float | None = None
     """
     where = whereabouts(uri)
     if not is_uri(where):
-        return LocalStorage(where)
+        return LocalStorage(where) if is_local(where) else NetworkStorage(where)
     return open_place(parse(where)) if patience_s is None else open_place(parse(where), patience_s=patience_s)
 
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import os
 
-import pytest
-
-from holdfast.errors import ConfigError
 from holdfast.storage import kind
+from holdfast.storage.local import LocalStorage
+from holdfast.storage.network import NetworkStorage
+from holdfast.storage.opening import open_storage
 
 
 def test_this_machine_says_where_paths_lie(tmp_path):
@@ -19,10 +19,8 @@ def test_a_link_is_followed(tmp_path):
     assert kind.file_system_of(str(tmp_path / "link" / "self")) == "proc"
 
 
-def test_a_file_system_that_is_not_local_is_refused():
-    with pytest.raises(ConfigError, match="'proc', which is not known to be local"):
-        kind.check_local("/proc/self")
-
-
-def test_local_ones_are_taken(tmp_path):
-    kind.check_local(str(tmp_path))
+def test_what_is_not_known_to_be_local_is_not_trusted_with_appends(tmp_path):
+    assert not kind.is_local("/proc/self")
+    assert isinstance(open_storage("/proc/self"), NetworkStorage)
+    assert kind.is_local(str(tmp_path))
+    assert isinstance(open_storage(tmp_path), LocalStorage)
