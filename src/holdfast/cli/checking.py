@@ -67,7 +67,9 @@ def _checkpoints(storage: Storage, state: ExperimentState) -> Iterator[Problem]:
             problem = verified(f"{trial.dirname}/{checkpoint_name(kept.saved.index)}", kept.saved)
             if problem:
                 found.append((trial, kept, problem))
-        for kept in trial.pending:
+        for kept in (
+            trial.pending if not isinstance(storage, ObjectStorage) else ()
+        ):  # else they lie on the machine that staged them
             problems = [
                 verified(f"{trial.dirname}/{name(kept.saved.index)}", kept.saved) for name in (pending_name, checkpoint_name)
             ]
