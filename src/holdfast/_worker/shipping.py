@@ -78,8 +78,12 @@ class StoreKeeper:
         """See `Keeper`."""
         staged, folder = os.path.join(self.trial_dir, pending_name(saved.index)), self._folder(saved.index)
         faults.reach("before_checkpoint_sync")
-        if not os.path.isdir(staged):
-            problem = "" if self._stands(folder, saved) else _GONE
+        # Who completes it removes the copy, and may be killed when a part of it is gone: what the store has is asked first.
+        there = os.path.isdir(staged)
+        if (check or not there) and self._stands(folder, saved):
+            problem = ""
+        elif not there:
+            problem = _GONE
         else:
             problem = persist.verify(staged, saved) if check else ""
             if not problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -208,6 +209,21 @@ def test_a_staged_one_is_completed_and_its_copy_goes(keeper: StoreKeeper, uri: s
     assert os.listdir(tmp_path / "trial_0") == []
     assert brought_back(keeper, saved) == FILES
     assert keeper.commit(saved, check=True) == ""  # it stands there: whoever completed it was not heard
+
+
+@pytest.mark.parametrize("gone", [MANIFEST, "weights"])
+def test_one_that_was_killed_while_it_removed_the_copy_has_completed_it(
+    keeper: StoreKeeper, source: Path, tmp_path: Path, gone: str
+) -> None:
+    saved = keeper.stage(str(source), 0, {})
+    staged = tmp_path / "trial_0" / pending_name(0)
+    shutil.copytree(staged, tmp_path / "as it was")
+    assert keeper.commit(saved, check=False) == ""
+    shutil.copytree(tmp_path / "as it was", staged)
+    (staged / gone).unlink()
+    assert keeper.commit(saved, check=True) == ""
+    assert brought_back(keeper, saved) == FILES
+    assert os.listdir(tmp_path / "trial_0") == []
 
 
 def test_one_that_goes_on_sends_only_what_the_store_does_not_hold(
