@@ -151,7 +151,7 @@ class Handle:
         if param_space is not None:
             spec = same_job(param_space, spec, created)
             self._references = references_in(spec.param_space)
-        elif not self._is_finished():
+        elif _lost(spec) and not self._is_finished():  # asked last: it reads the journal's end
             self._refuse_lost(spec)
         self._spec = spec
 
@@ -161,7 +161,7 @@ class Handle:
             self._more = asked_for(self.storage, self.submission.created, wish)
 
     def _refuse_lost(self, spec: JobSpec) -> None:
-        lost = [place for place, it in references_in(spec.param_space).items() if not isinstance(it, ObjectRef)]
+        lost = _lost(spec)
         if lost:
             raise ConfigError(
                 f"param_space of the experiment at {self.storage.root} has references at {lost}, and what they led to was in the "
@@ -225,6 +225,11 @@ class Handle:
             print(  # noqa: T201 - a stopped experiment says how it goes on
                 f"holdfast: {what}. Go on with:\n  Tuner.restore({self.storage.uri!r}, trainable={name}).fit()", file=sys.stderr
             )
+
+
+def _lost(spec: JobSpec) -> list[str]:
+    """The places of references in the space that lead nowhere."""
+    return [place for place, it in references_in(spec.param_space).items() if not isinstance(it, ObjectRef)]
 
 
 def submitted(

@@ -142,7 +142,7 @@ class Chain:
         Raises:
             JournalError: It does not read, or a slot before it is missing.
         """
-        number = self._gallop(self._hinted())
+        number = self._gallop(max(self._hinted(), self.look().reach))
         while True:
             listing = self.look()
             known = listing.reach

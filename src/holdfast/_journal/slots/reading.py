@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from holdfast._core.events import Record
 from holdfast._journal.slots.chain import Chain, records_in
-from holdfast._journal.slots.slot import START
+from holdfast._journal.slots.slot import START, Slot
 from holdfast._journal.snapshot import readable, snapshots
 from holdfast._journal.verify import Problem, problem_of
 from holdfast.errors import JournalError
@@ -34,6 +34,12 @@ def last_of_ended_slots(storage: Storage) -> Record | None:
     end = chain.end()
     if not end.number or not end.closes:
         return None
+    last: Slot | None = end
+    while last is not None and last.number > 1 and not last.records:
+        last = chain.slot(last.number - 1)
+    if last is not None and last.records and last.owner is None and last.next == end.next:
+        return [*records_in(last)][-1]
+    # It went into a pack, or a claim stands there, which counts only where no pack has its number.
     found = [record for slot in chain.follow(START, end.next - 2) for record in records_in(slot, end.next - 2)]
     return found[-1] if found else chain.birth
 
