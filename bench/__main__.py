@@ -29,6 +29,7 @@ GROUPS = (
     "search",
     "decisions",
     "scale",
+    "store",
 )
 
 

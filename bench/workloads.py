@@ -183,6 +183,16 @@ def reports(folder: str, count: str, durability: str) -> None:
     print(1.0 / statistics_of(side)["median"])
 
 
+def reports_at(place: str, folder: str, count: str, durability: str) -> None:
+    """Reports per second of an experiment at a URI; each report must stand in the trial's history."""
+    side = tempfile.mkdtemp(dir=folder)
+    config = {"reports": int(count), "side": side}
+    for result in finish(tuner(reporting, place, 2, config, durability=durability), 2):
+        if len(result.metrics_dataframe) != int(count):
+            raise RuntimeError(f"{len(result.metrics_dataframe)} of {count} reports are in the history of {result.path}")
+    print(1.0 / statistics_of(side)["median"])
+
+
 def growth(folder: str, count: str, per_trial: str) -> None:
     """Seconds per report with so many trials on record, and the driver's growth per trial in bytes."""
     side = tempfile.mkdtemp(dir=folder)
@@ -231,6 +241,20 @@ def to_be_killed(folder: str, trainable: str, count: str) -> None:
     else:
         config = {"x": tune.uniform(0, 1), "trivial": int(count), "side": side}
         experiment = tuner(known, folder, int(count) + 2, config, reuse=True)
+    experiment.fit()
+
+
+def to_be_killed_at(place: str, folder: str, count: str) -> None:
+    """As `to_be_killed`, at a URI and with trials that wait."""
+    from holdfast.storage.opening import inside
+
+    path = inside(place, "bench")
+    if tune.Tuner.can_restore(path):
+        note(f"{folder}/restores")
+        experiment = tune.Tuner.restore(path, trainable=trivial_then_waiting, takeover=True)
+    else:
+        config = {"x": tune.uniform(0, 1), "trivial": int(count), "side": f"{folder}/notes"}
+        experiment = tuner(trivial_then_waiting, place, int(count) + 2, config, reuse=True)
     experiment.fit()
 
 

@@ -45,7 +45,7 @@ def place(server: object_servers.Server, tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def task(place: str, tmp_path: Path) -> Task:
-    return Task(storage_path=place, side=str(tmp_path / "side"), rows=12, samples=3, every=0, max_failures=10)
+    return Task(storage_path=place, side=str(tmp_path / "side"), rows=12, samples=3, every=0, pace_s=0.02, max_failures=10)
 
 
 def train(config: dict) -> None:
@@ -117,6 +117,27 @@ def test_an_experiment_lives_on_a_store(place: str, tmp_path: Path) -> None:
     )
     longer = tune.Tuner.extend(inside(place, "exp_1"), train, num_samples=1).fit()
     assert len(longer) == 4
+
+
+def test_a_checkpoint_that_is_reported_is_refused(place: str) -> None:
+    """So far: nothing would keep it."""
+
+    def saving(config: dict) -> None:
+        Path("state").write_text("1")
+        tune.report({"score": 1}, checkpoint=tune.Checkpoint.from_directory("."))
+
+    [result] = tune.Tuner(saving, run_config=tune.RunConfig(name="exp", storage_path=place, verbose=0)).fit()
+    assert "keeps none yet" in str(result.error)
+
+
+def test_run_and_the_inline_engine(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_ENGINE", "inline")
+    first = tune.run(train, name="exp", config={"x": tune.grid_search([1, 2])}, storage_path=place, verbose=0)
+    monkeypatch.setenv("HOLDFAST_CACHE_DIR", str(tmp_path / "another"))
+    again = tune.run(train, name="exp", storage_path=place, verbose=0, resume=True)
+    assert first.results == again.results
+    assert again.experiment_path == inside(place, "exp")
+    assert_files_tell_the_history(open_storage(again.experiment_path))
 
 
 def test_two_without_a_name_get_places_of_their_own(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
