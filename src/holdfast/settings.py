@@ -14,7 +14,8 @@ __all__ = ["SETTINGS"]
 
 SETTINGS = {
     "HOLDFAST_RESULTS_DIR": "where experiments go when no storage_path is given (default ~/holdfast_results)",
-    "HOLDFAST_ENGINE": "the engine when RunConfig names none: local (default), or inline (in the driver's process, to debug)",
+    "HOLDFAST_ENGINE": "the engine when RunConfig names none: local, inline (in the driver's process, to debug) or ray (default: "
+    "ray in a process that is connected to Ray or has RAY_ADDRESS set, else local)",
     "HOLDFAST_START_METHOD": "fork (default, from a preloaded server) or spawn (a fresh interpreter per attempt)",
     "HOLDFAST_CPUS": "how many CPUs trials may use in all (default: as many as the process may run on)",
     "HOLDFAST_GPUS": "how many GPUs trials may use in all (default: as many as this process sees)",
@@ -36,6 +37,7 @@ SETTINGS = {
     "TUNE_WARN_INSUFFICIENT_RESOURCE_THRESHOLD_S": "after how many seconds of a trial's waiting for a place a warning says why "
     "(default 60; 0: never)",
     "CUDA_VISIBLE_DEVICES": "the GPUs that trials may use; its first is the one that wait_for_gpu looks at by default",
+    "RAY_ADDRESS": "the Ray cluster that the engine ray connects to; where it is set, ray is the default engine",
     "RAY_CHDIR_TO_TRIAL_DIR": "0: trials keep the driver's working directory",
 }
 
@@ -78,8 +80,13 @@ def results_dir() -> str:
 
 
 def engine() -> str:
-    """`HOLDFAST_ENGINE`."""
-    return os.environ.get("HOLDFAST_ENGINE") or "local"
+    """`HOLDFAST_ENGINE`, empty where it is not set."""
+    return os.environ.get("HOLDFAST_ENGINE", "")
+
+
+def ray_address() -> str:
+    """`RAY_ADDRESS`, empty where it is not set."""
+    return os.environ.get("RAY_ADDRESS", "")
 
 
 def start_method() -> str:

@@ -14,7 +14,7 @@ from holdfast import settings
 from holdfast._assembly.followers import files_of, screen_of
 from holdfast._assembly.naming import namer
 from holdfast._assembly.plugging import constants_of, job_at, plugins_of, renewal, stop_rules
-from holdfast._assembly.requests import ask_per_trial, check_fits, check_recorded
+from holdfast._assembly.requests import Grants, ask_per_trial, check_recorded, grants
 from holdfast._assembly.searching import keep_memory
 from holdfast._assembly.submission import JobSpec, versions
 from holdfast._assembly.waiting import WaitingFollower
@@ -38,6 +38,7 @@ from holdfast.clock import Clock, SystemClock
 from holdfast.engines.base import Engine, Job
 from holdfast.errors import ConfigError, Fenced, InternalError, StorageError, TuneError
 from holdfast.objects import references_in, supplying
+from holdfast.resources import Request
 from holdfast.search.base import Searcher
 from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
@@ -103,7 +104,8 @@ def drive(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: 
     fit_to = getattr(engine, "fit_to", None)
     if fit_to is not None and spec.ask is None:  # an engine that runs one trial at a time has whatever that one asks for
         fit_to(created.policy.request)
-    check_fits(created.policy.request, engine.resources(), "One trial")
+    granted = grants(engine)
+    granted(Request(created.policy.request, created.policy.placement), "One trial")
     given = plugins_of(created, spec)  # refuses what cannot be before anything is claimed
     clock: Clock = getattr(engine, "clock", None) or SystemClock()
     real = isinstance(clock, SystemClock)
@@ -206,14 +208,16 @@ def _leaving(engine: Engine, signals: Signals, *, quiet: bool) -> tuple[Callable
 
 
 def engine_named(given: str | Engine | None) -> Engine:
-    """The engine that a name stands for, or the one given.
+    """The engine that a name stands for, or the one given; by default Ray's where this process is connected to Ray or is told to.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: There is none of that name, or it is not installed.
     """
-    name = given or settings.engine()
+    name = given or settings.engine() or ("ray" if settings.ray_address() or _is_on_ray() else "local")
     if not isinstance(name, str):
         return name
+    if name == "ray":
+        return _ray_engine()
     if name == "inline":
         from holdfast.engines.inline import InlineEngine
 
@@ -221,11 +225,30 @@ def engine_named(given: str | Engine | None) -> Engine:
     if name != "local":
         raise ConfigError(
             f"There is no engine {name!r}; 'local' runs trials in processes on this machine, 'inline' one by one in this "
-            "process, or give an engine object."
+            "process, 'ray' on a Ray cluster, or give an engine object."
         )
     from holdfast.engines.local import LocalEngine
 
     engine: Engine = LocalEngine()
+    return engine
+
+
+def _is_on_ray() -> bool:
+    """Whether this process is connected to Ray; a process that has not loaded Ray is not."""
+    ray = sys.modules.get("ray")
+    return bool(getattr(ray, "is_initialized", bool)())
+
+
+def _ray_engine() -> Engine:
+    try:
+        from holdfast.engines.ray import RayEngine
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise ConfigError(
+            "The engine 'ray' needs Ray: pip install 'holdfast[ray]', or take another engine: RunConfig(engine='local')."
+        ) from error
+    engine: Engine = RayEngine()
     return engine
 
 
@@ -235,7 +258,7 @@ def minds(
     spec: JobSpec,
     given: tuple[Plugins, Searcher],
     cut: snapshots.Cut | None = None,
-    has: dict[str, float] | None = None,
+    granted: Grants | None = None,
     *,
     thorough: bool = True,
 ) -> Minds:
@@ -255,7 +278,7 @@ def minds(
             spec, criteria = spec._replace(param_space=extended.param_space), stop_rules(extended.run_config.stop)[1]
         plugins = plugins._replace(scheduler=scheduler, stopper=stopper, criteria=criteria)
     state = controller.state
-    request = ask_per_trial(spec.ask, created.seed, has)
+    request = ask_per_trial(spec.ask, created.seed, granted)
     references = references_in(spec.param_space)
     roll = Roll(created, state, storage.uri, definitions.load, references)
     desk = SearcherDesk(
@@ -282,15 +305,15 @@ def _assembled(journal: Journal, epoch: _Epoch, working: Working) -> Driver:
     storage, created, spec, choices, given = epoch
     definitions = Definitions(storage)
     cut = snapshots.load(journal, lambda job: plugins_of(created, job_at(definitions, job))[1])
-    has = choices.engine.resources()
-    controller, advice, callbacks = minds(storage, created, spec, given, cut, has, thorough=False)
+    granted = grants(choices.engine)
+    controller, advice, callbacks = minds(storage, created, spec, given, cut, granted, thorough=False)
     advice.roll.work_in(working.files)
     position = cut.position if cut else -1
     files = files_of(journal, (created, spec), controller.state, definitions.load, working, from_start=cut is None)
     with _collector_at_rest():
         replay(read(storage, position), controller, advice, callbacks, files.replayed if files else None)
     working.bring(storage, controller.state, callbacks.callbacks)
-    check_recorded(controller.state, choices.resume, has)
+    check_recorded(controller.state, choices.resume, granted)
     total = choices.extension.event.num_samples if choices.extension else controller.state.policy.num_samples
     roll = Roll(created, controller.state, storage.uri, definitions.load, references_in(spec.param_space))
     screen = screen_of(spec, controller.state, total, roll, advice.plugins.scheduler)

@@ -12,16 +12,19 @@ from typing import Any, cast
 
 from holdfast._core.admission import fits
 from holdfast._core.experiment import ExperimentState
-from holdfast._core.policy import Policy, Resume
+from holdfast._core.policy import Placement, Policy, Resume
 from holdfast._core.trial import ERROR, TERMINATED
 from holdfast._runtime.chance import given_chance
+from holdfast.engines.base import Engine
 from holdfast.errors import ConfigError
 from holdfast.resources import DEFAULT, Request, asked_for, given
 from holdfast.trainable import Trainable
 
-__all__ = ["Ask", "ask_per_trial", "asked_by", "check_fits", "check_recorded", "says_itself", "warn_of_another"]
+__all__ = ["Ask", "Grants", "ask_per_trial", "asked_by", "check_recorded", "grants", "says_itself", "warn_of_another"]
 
 Ask = Callable[[dict[str, Any]], Any]
+Grants = Callable[[Request, str], None]
+"""Refuses a request; is told whose it is."""
 
 
 def asked_by(trainable: Any) -> Request | Ask:
@@ -36,7 +39,7 @@ def asked_by(trainable: Any) -> Request | Ask:
         own = next(kind for kind in trainable.__mro__ if kind.__module__ != "holdfast.objects")
         asked = cast("type[Trainable]", own).default_resource_request
     if isinstance(asked, Request):
-        _on_one_machine(asked)
+        _in_whole_gpus(asked)
     return DEFAULT if asked is None else asked
 
 
@@ -45,15 +48,13 @@ def says_itself(trainable: type[Trainable]) -> bool:
     return any("default_resource_request" in vars(kind) for kind in trainable.__mro__ if kind is not Trainable)
 
 
-def ask_per_trial(
-    ask: Ask | None, seed: int, has: Mapping[str, float] | None
-) -> Callable[[int, str, dict[str, Any]], Request | None]:
+def ask_per_trial(ask: Ask | None, seed: int, granted: Grants | None) -> Callable[[int, str, dict[str, Any]], Request | None]:
     """A function that gives (index, trial id, config) the trial's own request; None where all trials are given the same.
 
     Args:
         ask: The user's function, if the job has one; chance in it is given.
         seed: The experiment's.
-        has: What the machine has; None where it does not matter.
+        granted: Refuses what the engine could never grant; None where that does not matter.
     """
 
     def request(index: int, trial_id: str, config: dict[str, Any]) -> Request | None:
@@ -61,9 +62,9 @@ def ask_per_trial(
             return None
         with given_chance(seed, "resources", index):
             found = given(ask, config, trial_id)
-        _on_one_machine(found)
-        if has is not None:
-            check_fits(found.amounts, has, f"Trial {trial_id}")
+        _in_whole_gpus(found)
+        if granted is not None:
+            granted(found, f"Trial {trial_id}")
         return found
 
     return request
@@ -80,37 +81,52 @@ def warn_of_another(trainable: Any, policy: Policy) -> None:
         )
 
 
-def check_fits(amounts: dict[str, float], has: Mapping[str, float], who: str) -> None:
-    """Refuses what could never run.
+def grants(engine: Engine) -> Grants:
+    """What refuses a request that the engine could never grant, even when nothing else runs.
 
-    Raises:
-        ConfigError: The machine has less than is asked for, even when nothing else runs.
+    An engine of several machines says so itself (`refuse`); all others have one.
     """
-    if not fits(amounts, dict(has)):
-        raise ConfigError(
-            f"{who} asks for {amounts}, the machine has {dict(has)}: it could never run. Ask for less, or say what the machine "
-            "has: HOLDFAST_CPUS, HOLDFAST_GPUS, HOLDFAST_RESOURCES or RunConfig(engine=LocalEngine(cpus=, gpus=, resources=)). "
-            "The experiment can be restored on a larger machine."
-        )
+    refuse: Callable[[Mapping[str, float], Placement | None], str] = getattr(engine, "refuse", _no_single_machine)
+
+    def check(request: Request, who: str) -> None:
+        has = engine.resources()
+        if not fits(request.amounts, has):
+            raise ConfigError(
+                f"{who} asks for {request.amounts}, the machine has {has}: it could never run. Ask for less, or say what the "
+                "machine has: HOLDFAST_CPUS, HOLDFAST_GPUS, HOLDFAST_RESOURCES or "
+                "RunConfig(engine=LocalEngine(cpus=, gpus=, resources=)), or RayEngine(grows_to=) for a cluster that grows. "
+                "The experiment can be restored on a larger machine."
+            )
+        why = refuse(request.amounts, request.placement)
+        if why:
+            raise ConfigError(f"{who} asks for {request.amounts}, which can never be placed: {why}")
+
+    return check
 
 
-def check_recorded(state: ExperimentState, resume: Resume, has: Mapping[str, float]) -> None:
-    """Refuses a machine on which a trial on record that is to go on could never run; errors as in `check_fits`."""
+def check_recorded(state: ExperimentState, resume: Resume, granted: Grants) -> None:
+    """Refuses an engine on which a trial on record that is to go on could never run; errors as in `grants`."""
     for trial in state.trials.values():
         if trial.resources is None:
             continue
         finished = resume.errored if trial.state == ERROR else resume.finished
         if (finished if trial.state in (ERROR, TERMINATED) else resume.unfinished) != "skip":
-            check_fits(trial.resources, has, f"Trial {trial.trial_id}")
+            granted(Request(trial.resources, trial.placement), f"Trial {trial.trial_id}")
 
 
-def _on_one_machine(request: Request) -> None:
+def _in_whole_gpus(request: Request) -> None:
     gpus = request.amounts.get("gpu", 0.0)
-    if gpus > 1 and not float(gpus).is_integer():
+    if gpus > 1 and not float(gpus).is_integer() and request.placement is None:
         raise ConfigError(f"A trial asks for {gpus} GPUs: ask for a part of one, or for whole ones.")
-    placement = request.placement
-    if placement is not None and placement.strategy == "STRICT_SPREAD" and sum(map(bool, placement.bundles)) > 1:
-        raise ConfigError(
-            f"STRICT_SPREAD puts each of {placement.bundles} on a machine of its own, and trials run on one machine: "
-            "use 'PACK' or 'SPREAD'."
-        )
+
+
+def _no_single_machine(amounts: Mapping[str, float], placement: Placement | None) -> str:
+    gpus = amounts.get("gpu", 0.0)
+    if gpus > 1 and not float(gpus).is_integer():
+        return f"{gpus} GPUs of one machine are no whole ones: ask for a part of one, or for whole ones."
+    if placement is None or placement.strategy != "STRICT_SPREAD" or sum(map(bool, placement.bundles)) < 2:
+        return ""
+    return (
+        f"STRICT_SPREAD puts each of {placement.bundles} on a machine of its own, and trials run on one machine: "
+        "use 'PACK' or 'SPREAD', or the engine 'ray'."
+    )

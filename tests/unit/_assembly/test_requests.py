@@ -99,9 +99,9 @@ def test_a_class_says_itself_what_it_needs(tmp_path: Path) -> None:
         def default_resource_request(cls, config):
             return tune.PlacementGroupFactory([{"CPU": config["x"]}, {"GPU": 1}]) if config["x"] else None
 
-    from holdfast._assembly.requests import ask_per_trial, asked_by
+    from holdfast._assembly.requests import ask_per_trial, asked_by, grants
 
-    ask = ask_per_trial(asked_by(Model), 0, {"cpu": 4.0, "gpu": 1.0})
+    ask = ask_per_trial(asked_by(Model), 0, grants(Machine(cpu=4.0, gpu=1.0)))
     assert ask(0, "t", {"x": 2}) == ({"cpu": 2.0, "gpu": 1.0}, Placement([{"cpu": 2.0}, {"gpu": 1.0}]))
     assert ask(0, "t", {"x": 0}) == ({"cpu": 1.0}, None)
     assert asked_by(tune.Trainable).amounts == {"cpu": 1.0}
@@ -129,11 +129,11 @@ class TestWhatCanNeverRun:
         assert not (tmp_path / "exp" / "journal" / "epochs").exists()
         assert len(restore(tmp_path, wanted, Machine(cpu=8.0, gpu=1.0)).fit()) == 1
 
-    def test_strict_spread_is_refused_where_the_tuner_is_made(self, tmp_path: Path) -> None:
+    def test_strict_spread_is_refused_by_an_engine_of_one_machine(self, tmp_path: Path) -> None:
         spread = tune.PlacementGroupFactory([{"CPU": 1}, {"CPU": 1}], strategy="STRICT_SPREAD")
         with pytest.raises(ConfigError, match=r"STRICT_SPREAD.*'PACK' or 'SPREAD'"):
-            tuner(tmp_path / "r", tune.with_resources(play, spread), Machine(cpu=8.0))
-        assert list(tmp_path.iterdir()) == []
+            tuner(tmp_path / "r", tune.with_resources(play, spread), Machine(cpu=8.0)).fit()
+        assert not (tmp_path / "r" / "exp" / "journal" / "epochs").exists()
         alone = tune.PlacementGroupFactory([{}, {"CPU": 1}], strategy="STRICT_SPREAD")
         assert len(tuner(tmp_path, tune.with_resources(play, alone), Machine(cpu=8.0)).fit()) == 1
 

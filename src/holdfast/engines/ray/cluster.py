@@ -1,0 +1,147 @@
+"""The cluster: what it has, which of its nodes live, whether they see the experiment's directory.
+
+Knows nodes as Ray lists them. Refuses to know what runs on them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from holdfast._core.admission import fits
+from holdfast.errors import ConfigError
+
+__all__ = ["Nodes", "amounts_of", "check_shared", "connect", "written"]
+
+_PREEMPTED = 3  # NodeDeathInfo.Reason.AUTOSCALER_DRAIN_PREEMPTED, as `ray.nodes()` gives it
+_NAMES = {"CPU": "cpu", "GPU": "gpu"}
+_PATIENCE_S = 30.0
+_BETWEEN_LOOKS_S = 1.0
+
+
+def connect(address: str | None) -> None:
+    """Connects this process to a cluster, unless it is: the one named, that of `RAY_ADDRESS`, or one started on this machine."""
+    if not ray.is_initialized():
+        ray.init(address=address, log_to_driver=False)
+
+
+def amounts_of(resources: Mapping[str, float]) -> dict[str, float]:
+    """What a node has, kinds as they go on record; what Ray keeps for its own use is left out."""
+    return {
+        _NAMES.get(kind, kind): float(amount)
+        for kind, amount in resources.items()
+        if kind != "object_store_memory" and not kind.startswith(("node:", "accelerator_type:")) and amount
+    }
+
+
+def written(amounts: Mapping[str, float]) -> dict[str, float]:
+    """Amounts with the kinds as Ray writes them."""
+    names = {own: rays for rays, own in _NAMES.items()}
+    return {names.get(kind, kind): amount for kind, amount in amounts.items()}
+
+
+class Nodes:
+    """The nodes as they were when last looked at; asked for again when that is a second ago."""
+
+    def __init__(self) -> None:
+        self._looked = 0.0
+        self._alive: dict[str, dict[str, float]] = {}
+        self._addresses: dict[str, str] = {}
+        self._dead: dict[str, int] = {}
+        self.look(at_once=True)
+
+    def look(self, *, at_once: bool = False) -> None:
+        """Asks Ray for the nodes, when it is time to."""
+        now = time.monotonic()
+        if not at_once and now - self._looked < _BETWEEN_LOOKS_S:
+            return
+        self._looked = now
+        listed: Sequence[dict[str, Any]] = ray.nodes()
+        self._alive = {node["NodeID"]: amounts_of(node["Resources"]) for node in listed if node["Alive"]}
+        self._addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in listed}
+        self._dead = {node["NodeID"]: node.get("DeathReason", 0) for node in listed if not node["Alive"]}
+
+    @property
+    def alive(self) -> dict[str, dict[str, float]]:
+        """What each living node has, by its id."""
+        return self._alive
+
+    def is_dead(self, node: str) -> bool:
+        """Whether a node is known to be lost."""
+        return node in self._dead
+
+    def was_preempted(self, node: str) -> bool:
+        """Whether a node is lost because it was taken away, with notice."""
+        return self._dead.get(node) == _PREEMPTED
+
+    def address(self, node: str) -> str:
+        """By what a node is called in a message."""
+        return self._addresses.get(node, node[:12] or "unknown")
+
+    def total(self) -> dict[str, float]:
+        """What living nodes have together."""
+        total: dict[str, float] = {}
+        for amounts in self._alive.values():
+            for kind, amount in amounts.items():
+                total[kind] = total.get(kind, 0.0) + amount
+        return total
+
+    def holds(self, bundles: Sequence[Mapping[str, float]], strategy: str) -> str:
+        """Why a group of bundles can never be placed on empty nodes; empty where nothing is known against it."""
+        asked = [dict(bundle) for bundle in bundles if bundle]
+        nodes = list(self._alive.values())
+        for bundle in asked:
+            if not any(fits(bundle, node) for node in nodes):
+                return f"no node has {bundle}"
+        if strategy == "STRICT_PACK" and not any(fits(asked[0], node, asked[1:]) for node in nodes if asked):
+            return f"no node has all of {asked} together"
+        if strategy == "STRICT_SPREAD" and len(asked) > len(nodes):
+            return f"{len(asked)} bundles on a node each need {len(asked)} nodes, and there are {len(nodes)}"
+        if asked and not fits(asked[0], self.total(), asked[1:]):
+            return f"all nodes together have {self.total()}"
+        return ""
+
+
+def _sees(path: str) -> bool:
+    """Runs on a node."""
+    return os.path.exists(path)
+
+
+def check_shared(folder: str, nodes: Sequence[str]) -> None:
+    """Writes a file into the experiment's directory and has it looked for on each of the nodes.
+
+    Raises:
+        ConfigError: One does not see it.
+    """
+    path = os.path.join(folder, f".probe-{secrets.token_hex(4)}")
+    with open(path, "w", encoding="utf-8"):
+        pass
+    try:
+        look = ray.remote(_sees).options(num_cpus=0)
+        found = {
+            node: look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(path)
+            for node in nodes
+        }
+        ready, _ = ray.wait(list(found.values()), num_returns=len(found), timeout=_PATIENCE_S) if found else ([], [])
+        blind = [node for node, answer in found.items() if answer in ready and not _answered(answer)]
+    finally:
+        os.unlink(path)
+    if blind:
+        raise ConfigError(
+            f"The experiment's directory {folder} is not seen by every node of the cluster: {len(blind)} of {len(nodes)} other "
+            "nodes find another directory there, or none. Trials on them could not save or log. Give "
+            "RunConfig(storage_path=...) a directory that all nodes share, such as one on NFS, mounted at the same path."
+        )
+
+
+def _answered(reference: Any) -> bool:
+    try:
+        return bool(ray.get(reference))
+    except ray.exceptions.RayError:
+        return True  # the node was lost meanwhile: it says nothing of the storage

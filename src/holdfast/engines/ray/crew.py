@@ -1,0 +1,247 @@
+"""The actors of one open engine: which attempts run, what they say, how they end.
+
+It knows seats, the mailbox and the cluster's nodes. It knows no journal and no controller: what it observes it returns
+from `poll`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+from holdfast._core.commands import StartAttempt
+from holdfast._core.events import AttemptEnded, AttemptStarted, CheckpointBroken, CheckpointCommitted, ResultReported
+from holdfast._worker.logs import note_names
+from holdfast._worker.protocol import Answer, FromWorker, decode_from_worker, encode_place
+from holdfast._worker.surroundings import log_paths, trial_dir_of
+from holdfast.engines.base import Job, Observation
+from holdfast.engines.local.echo import INTERVAL_S, Echo
+from holdfast.engines.local.fleet import workplace_of
+from holdfast.engines.local.machine import host_and_address
+from holdfast.engines.ray.bell import Bell
+from holdfast.engines.ray.cluster import Nodes
+from holdfast.engines.ray.endings import Endings
+from holdfast.engines.ray.line import Line, Mail
+from holdfast.engines.ray.post import Placed, World
+from holdfast.engines.ray.seat import Over, Seat, runtime_env
+from holdfast.engines.ray.shim import REPORTS
+
+__all__ = ["Crew"]
+
+_OBSERVED = (ResultReported, CheckpointBroken, CheckpointCommitted)  # what a worker says goes on as it is
+_LOOK_S = 0.02  # between two looks for word of a process that is about to be gone
+_CLOSING_S = 20.0
+
+
+class Crew:
+    """The actors of one open engine."""
+
+    def __init__(self, job: Job, nodes: Nodes, environment: Mapping[str, Any]) -> None:
+        self.bell = Bell()
+        self._job = job
+        self._nodes = nodes
+        self._place = workplace_of(job)
+        self._reports = os.path.join(job.experiment_dir, "logs", f".ray-{self._place.nonce}")
+        os.makedirs(self._reports)
+        if job.log_to_file is not None:
+            note_names(os.path.dirname(self._reports), job.log_to_file)
+        variables = {"HOLDFAST_TOKEN": job.token, "TUNE_ORIG_WORKING_DIR": job.working_dir, REPORTS: self._reports}
+        self._environment = runtime_env(environment, variables)
+        self._given = ray.put(encode_place(self._place)), World(host_and_address()[0], {**job.environment, **variables})
+        self._seats: dict[tuple[str, int], Seat] = {}
+        self._idle: list[Seat] = []
+        self._gone: list[Seat] = []
+        self._observed: list[Observation] = []
+        self._echo = Echo() if job.echo else None
+        self._looked = 0.0
+        self._line = Line(self.bell)
+        self._endings = Endings(self._place, self._reports, nodes, watched="py_executable" in self._environment)
+
+    def start(self, order: StartAttempt) -> None:
+        """Gives the order to an idle actor with the same resources, or to a new one."""
+        given = order.resources, order.placement
+        seat = next((idle for idle in self._idle if idle.given == given), None)
+        if seat is not None:
+            self._idle.remove(seat)
+        else:
+            for idle in self._idle:  # it holds what the new one may wait for
+                idle.leave()
+                idle.give_up()
+            self._idle = []
+            seat = Seat(order, (*self._given, self._line.mailbox), self._environment)
+        self._seats[order.trial_id, order.attempt] = seat
+        if self._echo is not None:
+            os.makedirs(trial_dir_of(self._place, order), exist_ok=True)
+            self._echo.expect((order.trial_id, order.attempt), log_paths(self._place, order))
+        seat.take_up(order, self.bell)
+
+    def reply(self, answer: Answer) -> None:
+        """Leaves an answer for the attempt that waits for it."""
+        if (answer.trial_id, answer.attempt) in self._seats:
+            self._line.answer(answer)
+
+    def kill(self, trial_id: str, attempt: int) -> None:
+        """Kills an attempt's actor."""
+        seat = self._seats.get((trial_id, attempt))
+        if seat is not None:
+            seat.killed = True
+            seat.kill()
+
+    def poll(self, timeout: float) -> list[Observation]:
+        """See `RayEngine.poll`."""
+        if self._observed:
+            timeout = 0.0
+        elif self._gone:
+            timeout = min(timeout, _LOOK_S)
+        elif self._echo is not None and self._seats:
+            timeout = min(timeout, INTERVAL_S)
+        self.bell.wait(min(timeout, 1.0))
+        for happening in self.bell.happened():
+            if isinstance(happening, Over):
+                self._hear_end(happening)
+            else:
+                self._hear_mail(happening)
+        self._look_around()
+        for seat in list(self._gone):
+            self._bury(seat)
+        if self._echo is not None:
+            self._echo.show()
+        observed, self._observed = self._observed, []
+        return observed
+
+    def close(self) -> None:
+        """Ends all actors and the mailbox, waits until their processes are gone, and lets everything go."""
+        try:
+            if self._place.class_trainable and (self._seats or self._idle):
+                self._let_clean_up()
+            for seat in (*self._seats.values(), *self._idle):
+                seat.killed = True
+                seat.kill()
+            deadline = time.monotonic() + _CLOSING_S
+            while self._seats and time.monotonic() < deadline:
+                self.poll(_LOOK_S)
+        finally:
+            for seat in (*self._seats.values(), *self._idle):
+                seat.give_up()
+            self._line.kill()
+            self.bell.close()
+            shutil.rmtree(self._reports, ignore_errors=True)
+            if self._echo is not None:
+                for attempt in self._seats:
+                    self._echo.finish(attempt)
+
+    def _let_clean_up(self) -> None:
+        """Tells class trainables that nothing more is to come, and waits until they have ended their step and cleaned up."""
+        self._line.close()
+        for idle in self._idle:
+            idle.leave()
+        deadline = time.monotonic() + self._place.grace_s
+        while self._seats and time.monotonic() < deadline:
+            self.poll(1.0)
+
+    def _hear_mail(self, mail: Mail) -> None:
+        if mail.error is not None:
+            self._lose_mailbox(mail.error)
+            return
+        self._line.take()
+        for message in mail.messages:
+            if not isinstance(message, Placed):
+                self._hear(decode_from_worker(message))
+                continue
+            seat = self._seats.get((message.trial_id, message.attempt))
+            if seat is not None:
+                seat.placed = message
+                self._begin(seat)
+
+    def _hear(self, message: FromWorker) -> None:
+        seat = self._seats.get((message.trial_id, message.attempt))
+        if seat is None:
+            return  # of an attempt that is over
+        if isinstance(message, _OBSERVED):
+            self._observed.append(message)
+        elif isinstance(message, AttemptEnded):
+            seat.ended = message
+
+    def _hear_end(self, over: Over) -> None:
+        """The call that ran an attempt is over: the actor is idle, or about to be gone."""
+        seat = self._seats.get(over.attempt)
+        if seat is not over.seat:
+            return
+        seat.error = over.error
+        if not seat.over_since:
+            self._gone.append(seat)
+            seat.over_since = time.monotonic()
+
+    def _look_around(self) -> None:
+        """Looks whether nodes, or processes of which Ray has not said so yet, are gone."""
+        now = time.monotonic()
+        if now - self._looked < 1.0:
+            return
+        self._looked = now
+        self._nodes.look()
+        reported = set(os.listdir(self._reports))
+        for seat in self._seats.values():
+            if seat.placed is None or seat.over_since:
+                continue
+            if f"{seat.placed.worker}.json" in reported or self._nodes.is_dead(seat.placed.node):
+                seat.over_since = now
+                self._gone.append(seat)
+
+    def _begin(self, seat: Seat) -> None:
+        order, placed = seat.order, seat.placed
+        assert order is not None
+        seat.begun = True
+        host, ip, pid = (placed.host, placed.ip, placed.pid) if placed is not None else ("", "", 0)
+        self._observed.append(AttemptStarted(order.order, order.trial_id, order.attempt, host, ip, pid, order.number))
+        if self._echo is not None:
+            self._echo.follow((order.trial_id, order.attempt), f"({order.name} pid={pid}, ip={ip}) ")
+
+    def _bury(self, seat: Seat) -> None:
+        """Says how an attempt ended, when that is known."""
+        order = seat.order
+        assert order is not None
+        if seat.error is None and seat.ended is not None and self._place.reuse_workers:
+            self._gone.remove(seat)
+            seat.over_since = 0.0
+            self._end(seat, seat.ended)
+            self._idle.append(seat)
+            return
+        if not self._endings.are_told(seat):
+            return
+        self._gone.remove(seat)
+        if seat.used and not seat.begun and not seat.killed:  # it was lost while it was idle: the attempt has not begun
+            seat.give_up()
+            self.start(order)
+            return
+        if not seat.begun and not seat.killed:
+            self._begin(seat)
+        if seat.ended is None and not seat.begun:
+            ended = AttemptEnded(order.trial_id, order.attempt, "stopped")
+        else:
+            ended = seat.ended or AttemptEnded(order.trial_id, order.attempt, "failed", self._endings.failure(seat, order))
+        seat.give_up()
+        self._end(seat, ended)
+
+    def _end(self, seat: Seat, ended: AttemptEnded) -> None:
+        seat.order = None
+        seat.used = True
+        del self._seats[ended.trial_id, ended.attempt]
+        self._observed.append(ended)
+        if self._echo is not None:
+            self._echo.finish((ended.trial_id, ended.attempt))
+
+    def _lose_mailbox(self, error: BaseException) -> None:
+        """The mailbox is gone, so its attempts can say nothing more: they end, and later ones get a new mailbox."""
+        self._line = Line(self.bell)
+        for seat in self._idle:
+            seat.kill()
+            seat.give_up()
+        self._idle = []
+        for seat in self._seats.values():
+            seat.error = error
+            seat.kill()

@@ -1,0 +1,77 @@
+"""Why an actor ended: what the shim, Ray and its nodes say of it, put together.
+
+Knows reports, errors of Ray and nodes. It does not know who is told, or what follows.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from holdfast._core.commands import StartAttempt
+from holdfast._core.events import Failure
+from holdfast._worker.protocol import Workplace
+from holdfast.engines.local.post_mortem import Death, post_mortem
+from holdfast.engines.ray.cluster import Nodes
+from holdfast.engines.ray.seat import Seat
+from holdfast.engines.ray.shim import Report, read_report
+
+__all__ = ["Endings"]
+
+_PATIENCE_S = 10.0  # for the shim's word: the node may be lost, and Ray has not noticed
+_NOTICE_S = 2.0  # for Ray to say why a node is gone, when the node's own processes have noticed
+_KILLED = 9
+
+
+class Endings:
+    """Looks into how actors ended.
+
+    Args:
+        place: Where the attempts worked.
+        reports: Where shims leave word.
+        nodes: The cluster's nodes.
+        watched: Whether actors have a shim.
+    """
+
+    def __init__(self, place: Workplace, reports: str, nodes: Nodes, *, watched: bool) -> None:
+        self._place = place
+        self._reports = reports
+        self._nodes = nodes
+        self._watched = watched
+
+    def are_told(self, seat: Seat) -> bool:
+        """Whether all is known of the end of a seat's process that will be."""
+        if seat.placed is None:
+            return seat.error is not None
+        if self._nodes.is_dead(seat.placed.node):
+            return True
+        waited, report = time.monotonic() - seat.over_since, self._report(seat)
+        if report is None:
+            return waited > _PATIENCE_S or not self._watched
+        return not report.orphaned or waited > _NOTICE_S
+
+    def failure(self, seat: Seat, order: StartAttempt) -> Failure:
+        """Why an attempt ended without a word of its own; removes its unfinished checkpoint."""
+        placed, report, said = seat.placed, self._report(seat), str(seat.error or "")
+        status = _KILLED if seat.killed else report.status if report is not None else None
+        failure = post_mortem(self._place, order, Death(placed.pid if placed is not None else 0, status))
+        if report is not None:
+            failure = msgspec.structs.replace(failure, peak_memory=report.peak)
+        if seat.killed:
+            return failure
+        node = placed.node if placed is not None else ""
+        if self._nodes.was_preempted(node) or getattr(seat.error, "preempted", False):
+            message = f"Node {self._nodes.address(node)} was taken away, with notice"
+            return msgspec.structs.replace(failure, kind="preempted", message=message, signal=None, exit_code=None)
+        if self._nodes.is_dead(node) or (report is not None and report.orphaned):
+            message = f"Node {self._nodes.address(node)} was lost, with all that ran on it"
+            return msgspec.structs.replace(failure, kind="node", message=message, signal=None, exit_code=None)
+        if "OUT_OF_MEMORY" in said:
+            return msgspec.structs.replace(failure, kind="oom", message=f"Ray ended the worker for want of memory: {said}"[:1000])
+        if report is None and said:
+            return msgspec.structs.replace(failure, message=f"The worker was lost. Ray says: {said}"[:1000])
+        return failure
+
+    def _report(self, seat: Seat) -> Report | None:
+        return read_report(self._reports, seat.placed.worker) if seat.placed is not None else None

@@ -1,0 +1,61 @@
+"""The driver's line to its mailbox: it takes what comes, one call after another, and leaves answers."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from holdfast._worker.protocol import Answer, encode_place
+from holdfast.engines.ray.bell import Bell
+from holdfast.engines.ray.mailbox import AT_ONCE, Mailbox
+
+__all__ = ["Line", "Mail"]
+
+
+class Mail:
+    """Messages have come; `error` where the mailbox is gone instead."""
+
+    def __init__(self, messages: list[Any], error: BaseException | None) -> None:
+        self.messages = messages
+        self.error = error
+
+
+class Line:
+    """A new mailbox, on the driver's own node where it is on one: a node that is lost takes no other's attempts with it.
+
+    Args:
+        bell: Rings with `Mail`; `take` then asks for the next.
+
+    Attributes:
+        mailbox: The actor's handle.
+    """
+
+    def __init__(self, bell: Bell) -> None:
+        options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": AT_ONCE}
+        with contextlib.suppress(Exception):  # a driver outside the cluster is on no node of it
+            here = ray.get_runtime_context().get_node_id()
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=False)
+        self.mailbox: Any = ray.remote(Mailbox).options(**options).remote()
+        self._bell = bell
+        self.take()
+
+    def take(self) -> None:
+        """Asks for what comes next."""
+        self.mailbox.take.remote().future().add_done_callback(
+            lambda done: self._bell.ring(Mail([] if done.exception() else done.result(), done.exception()))
+        )
+
+    def answer(self, answer: Answer) -> None:
+        """Leaves an answer for the row that waits for it."""
+        self.mailbox.answer.remote((answer.trial_id, answer.attempt, answer.number), encode_place(answer))
+
+    def close(self) -> None:
+        """Tells all who wait that nothing more is to come."""
+        self.mailbox.close.remote()
+
+    def kill(self) -> None:
+        """Ends the mailbox."""
+        ray.kill(self.mailbox)

@@ -1,0 +1,196 @@
+"""The post: the actor that runs attempts, one after another, in the main thread of its process.
+
+It gives a Ray worker's process what a trial finds around it on every engine, runs the same code as the local engine's workers
+do, and talks to the mailbox. It knows no driver, and nothing of why it was placed where it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
+
+import msgspec
+import ray
+
+from holdfast._core.commands import StartAttempt
+from holdfast._core.events import AttemptEnded, ResultReported
+from holdfast._worker.main import run_attempt
+from holdfast._worker.processes import become_subreaper, end_descendants, has_children
+from holdfast._worker.protocol import (
+    Answer,
+    Begun,
+    DriverGone,
+    FromWorker,
+    Workplace,
+    decode_place,
+    decode_to_worker,
+    encode_place,
+)
+from holdfast._worker.run_class import Desk
+from holdfast._worker.surroundings import Surroundings
+from holdfast.engines.local.machine import host_and_address
+from holdfast.errors import InternalError
+
+__all__ = ["Placed", "Post", "World"]
+
+
+class Placed(NamedTuple):
+    """An attempt has begun, there."""
+
+    trial_id: str
+    attempt: int
+    node: str
+    worker: str
+    host: str
+    ip: str
+    pid: int
+
+
+class World(NamedTuple):
+    """What the driver's process has around it.
+
+    Attributes:
+        host: Its machine's name.
+        environment: Its variables as at `fit()`, and those that the engine adds.
+    """
+
+    host: str
+    environment: dict[str, str]
+
+
+class Post:
+    """An actor; its methods are called through Ray.
+
+    Args:
+        place: An encoded `Workplace`.
+        world: What is around the driver.
+        mailbox: The mailbox's handle.
+    """
+
+    def __init__(self, place: bytes, world: World, mailbox: Any) -> None:
+        become_subreaper()
+        host, _ = host_and_address()
+        _set_environment(world.environment, same_machine=host == world.host)
+        self._place = place_here(decode_place(place))
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError):  # Ray may have put a stream of its own there
+                stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        self._surroundings = Surroundings(self._place)
+        self._channel = RayChannel(mailbox, self._surroundings, polite=self._place.class_trainable)
+        self._desk = Desk(keep=self._place.reuse_workers, patience_s=self._place.grace_s, overdue=self._abandon)
+        self._threads = threading.active_count()
+
+    def run(self, order: bytes) -> bool:
+        """Runs an attempt. Returns True where this post can run another; otherwise the process ends instead.
+
+        The end of the attempt is told to the mailbox before.
+        """
+        start = decode_to_worker(order)
+        if not isinstance(start, StartAttempt):
+            raise InternalError(f"A post was ordered to run {type(start).__name__}.")
+        try:
+            ended = run_attempt(start, self._channel, self._surroundings, self._place, self._desk)
+        except DriverGone:
+            self._desk.clear(None)
+            self._leave()
+        # A thread that an attempt left running could report in the name of the next one: such a process is not used again.
+        if not self._place.reuse_workers or ended.outcome == "failed" or threading.active_count() > self._threads:
+            self._desk.clear(ended)
+            self._finish(ended)
+            self._leave()
+        if has_children():
+            end_descendants()
+        self._finish(ended)
+        return True
+
+    def leave(self) -> None:
+        """Has what is kept between attempts clean up, and ends the process."""
+        self._desk.clear(None)
+        self._leave()
+
+    def _finish(self, ended: AttemptEnded) -> None:
+        with contextlib.suppress(OSError):  # the directory may be gone, the disk full: what the attempt did is decided
+            self._surroundings.leave()
+        self._channel.tell(ended)
+
+    def _leave(self) -> NoReturn:
+        """Ends the process as Python does, so that libraries write out what they hold; what is left below it ends after it."""
+        multiprocessing = sys.modules.get("multiprocessing")
+        for child in multiprocessing.active_children() if multiprocessing is not None else ():
+            child.kill()  # else it would be waited for
+        ray.actor.exit_actor()
+        raise InternalError("exit_actor() returned")
+
+    def _abandon(self, ended: AttemptEnded | None) -> None:
+        print(f"holdfast: cleanup() took longer than {self._place.grace_s} s; the process is ended.", file=sys.stderr)  # noqa: T201
+        if ended is not None:
+            self._finish(ended)
+        os._exit(1)
+
+
+class RayChannel:
+    """An attempt's way to the driver. The process ends when the mailbox is gone, or wants nothing more.
+
+    Args:
+        mailbox: The mailbox's handle.
+        surroundings: Whose logs are rotated before each row.
+        polite: Whether `ask` then raises `DriverGone` instead, because there is something to clean up.
+    """
+
+    def __init__(self, mailbox: Any, surroundings: Surroundings, *, polite: bool) -> None:
+        self._mailbox = mailbox
+        self._surroundings = surroundings
+        self._polite = polite
+
+    def tell(self, message: FromWorker) -> None:
+        """Sends a message; safe in any thread. It has arrived when this returns."""
+        if isinstance(message, Begun):
+            context = ray.get_runtime_context()
+            where = context.get_node_id(), context.get_worker_id(), *host_and_address(), message.pid
+            self._send(self._mailbox.tell.remote(Placed(message.trial_id, message.attempt, *where)))
+        else:
+            self._send(self._mailbox.tell.remote(encode_place(message)))
+
+    def ask(self, row: ResultReported) -> Answer:
+        """Sends a row; returns what answers it."""
+        self._surroundings.rotate_logs()
+        place = row.trial_id, row.attempt, row.number
+        answer = self._send(self._mailbox.ask.remote(encode_place(row), place))
+        if answer is None:
+            self._give_up()
+        decoded = decode_to_worker(answer)
+        if not isinstance(decoded, Answer):
+            raise InternalError(f"A row was answered by {type(decoded).__name__}.")
+        return decoded
+
+    def _send(self, reference: Any) -> Any:
+        try:
+            return ray.get(reference)
+        except ray.exceptions.RayError:
+            self._give_up()
+
+    def _give_up(self) -> NoReturn:
+        if self._polite:
+            raise DriverGone
+        os._exit(1)
+
+
+def place_here(place: Workplace) -> Workplace:
+    """The workplace as it is on this machine: what it can import comes behind what the driver can; its directory is there."""
+    theirs = [entry for entry in place.sys_path if os.path.exists(entry)]
+    own = [entry for entry in sys.path if entry not in theirs]
+    working_dir = place.working_dir if os.path.isdir(place.working_dir) else os.getcwd()
+    return msgspec.structs.replace(place, sys_path=[*theirs, *own], working_dir=working_dir)
+
+
+def _set_environment(wanted: Mapping[str, str], *, same_machine: bool) -> None:
+    """Gives the process the driver's variables, save Ray's own and the GPUs; on another machine only those that it has not."""
+    for name, value in wanted.items():
+        if name.startswith("RAY_") or name == "CUDA_VISIBLE_DEVICES":
+            continue
+        if same_machine or name not in os.environ:
+            os.environ[name] = value
