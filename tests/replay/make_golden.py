@@ -1,4 +1,4 @@
-"""Writes a golden journal of this version: `python tests/replay/make_golden.py v3-plain` (or `v3-compacted`).
+"""Writes a golden journal of this version: `python tests/replay/make_golden.py v4-plain` (or `v4-compacted`).
 
 A golden journal is written once and kept for ever: what cannot replay every older one does not ship. An existing one is
 never overwritten; a changed format gets a new name. Beside the journal stands `expected.json`: every record's fields by
@@ -121,6 +121,7 @@ class Script:
             *cuts,
             *([e.InexactFound("searcher", 3, "x=1 became x=2")] if epoch == 2 else []),
             *([e.RequestReceived("ab" * 8, verb) for verb in ("pause", "resume")] if epoch == 2 else []),
+            *([e.ResourcesChanged({"cpu": 3.0})] if epoch == 2 else []),
         )
         for order in [*decisions, *drops]:
             self.carry_out(order)
@@ -348,8 +349,8 @@ def make(directory: Path, *, records_per_driver: int, compact: bool, slots: bool
 
 
 KINDS = {
-    "v3-plain": lambda path: make(path, records_per_driver=22, compact=False),
-    "v3-compacted": lambda path: make(path, records_per_driver=16, compact=True),
+    "v4-plain": lambda path: make(path, records_per_driver=22, compact=False),
+    "v4-compacted": lambda path: make(path, records_per_driver=16, compact=True),
 }
 SLOTS = {
     "slots-v1-plain": lambda path: make(path, records_per_driver=22, compact=False, slots=True),

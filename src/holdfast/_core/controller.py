@@ -38,6 +38,7 @@ from holdfast._core.events import (
     NothingSuggested,
     Record,
     RequestReceived,
+    ResourcesChanged,
     ResultReported,
     SchedulerOrdered,
     TrialChosen,
@@ -251,6 +252,8 @@ class Turn:
             self.it.ending = False
             self.it.places = -1
             dropping.forget_moot(self.it)
+        elif isinstance(event, ResourcesChanged):
+            self.it.places = -1
         elif isinstance(event, CheckpointDropped):
             self.it.open_orders.pop(event.order, None)
             trial = self.state.trial(event.trial_id)

@@ -44,6 +44,7 @@ __all__ = [
     "NothingSuggested",
     "Record",
     "RequestReceived",
+    "ResourcesChanged",
     "ResultReported",
     "Saved",
     "SchedulerOrdered",
@@ -330,6 +331,16 @@ class InexactFound(Fact, frozen=True):
     detail: str
 
 
+class ResourcesChanged(Fact, frozen=True):
+    """The engine can hold more, or less, than it could: machines came or went. What runs goes on.
+
+    Attributes:
+        resources: What it can hold from now on, in the place of `EpochStarted.resources`.
+    """
+
+    resources: dict[str, float]
+
+
 Event = Union[
     ExperimentCreated,
     EpochStarted,
@@ -353,6 +364,7 @@ Event = Union[
     TrialChosen,
     SchedulerOrdered,
     JobExtended,
+    ResourcesChanged,
 ]
 
 

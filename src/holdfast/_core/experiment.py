@@ -27,6 +27,7 @@ from holdfast._core.events import (
     NothingSuggested,
     Record,
     RequestReceived,
+    ResourcesChanged,
     ResultReported,
     SchedulerOrdered,
     TailCut,
@@ -177,13 +178,14 @@ class ExperimentState(msgspec.Struct):
         | RequestReceived
         | TrialChosen
         | SchedulerOrdered
-        | JobExtended,
+        | JobExtended
+        | ResourcesChanged,
     ) -> None:
         match event:
             case ExperimentCreated():
                 self.created, self.rules = event, event.policy
                 self.definitions = dict(event.definitions)
-            case EpochStarted():
+            case EpochStarted() | ResourcesChanged():
                 take_over(self, event)
             case EpochEnded():
                 self.ended = event.reason

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from holdfast._core.attempts import Tally
-from holdfast._core.events import EpochStarted
+from holdfast._core.events import EpochStarted, ResourcesChanged
 from holdfast._core.trial import ERROR, FINAL, TERMINATED, TrialState
 
 if TYPE_CHECKING:
@@ -14,8 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["take_over"]
 
 
-def take_over(state: ExperimentState, event: EpochStarted) -> None:
-    """Folds the begin of an epoch: each trial is gone on with, begun anew or left, as the epoch says for its state."""
+def take_over(state: ExperimentState, event: EpochStarted | ResourcesChanged) -> None:
+    """Folds the begin of an epoch: each trial is gone on with, begun anew or left, as the epoch says for its state.
+
+    Of a change of what the epoch's engine has, only the amounts are taken.
+    """
+    if isinstance(event, ResourcesChanged):
+        if state.epoch is not None:
+            state.epoch = msgspec.structs.replace(state.epoch, resources=event.resources)
+        return
     first = state.epoch is None
     state.epoch = event
     state.ended = ""

@@ -11,11 +11,20 @@ import msgspec
 from holdfast import values
 from holdfast._core.commands import StartAttempt
 from holdfast._core.controller import Controller
-from holdfast._core.events import AttemptEnded, AttemptLost, CheckpointCommitted, CheckpointLost, Event, Failure, ResultReported
+from holdfast._core.events import (
+    AttemptEnded,
+    AttemptLost,
+    CheckpointCommitted,
+    CheckpointLost,
+    Event,
+    Failure,
+    ResourcesChanged,
+    ResultReported,
+)
 from holdfast._core.policy import Policy
 from holdfast._core.trial import RUNNING
 from holdfast._runtime.advice import Advice
-from holdfast.engines.base import Observation
+from holdfast.engines.base import Engine, Observation
 
 __all__ = ["Gate"]
 
@@ -54,6 +63,14 @@ class Gate:
         if isinstance(seen, AttemptEnded):
             return self._end(start, seen, leaving=leaving)
         return seen
+
+    def room(self, engine: Engine) -> list[ResourcesChanged]:
+        """What there is for attempts, where that is another amount than on record."""
+        epoch = self._state.epoch
+        if epoch is None or not getattr(engine, "changing", False):
+            return []
+        has = engine.resources()
+        return [] if has == epoch.resources else [ResourcesChanged(has)]
 
     def _row(self, seen: ResultReported) -> ResultReported | None:
         trial = self._state.trial(seen.trial_id)

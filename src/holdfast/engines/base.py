@@ -86,7 +86,10 @@ class Engine(Protocol):
     name: str
 
     def resources(self) -> dict[str, float]:
-        """What attempts can be given in all, such as `{"cpu": 2.0}`. May be called before `open`."""
+        """What attempts can be given in all, such as `{"cpu": 2.0}`. May be called before `open`.
+
+        An engine whose machines come and go has `changing = True`: the loop then asks again, at each tick.
+        """
 
     def open(self, job: Job) -> None:
         """Gets ready to run attempts. Called once."""

@@ -36,6 +36,7 @@ from holdfast._core.events import (
     InexactFound,
     NothingSuggested,
     Record,
+    ResourcesChanged,
     ResultReported,
     Saved,
     TrialSuggested,
@@ -680,3 +681,27 @@ def test_a_snapshot_is_the_controller() -> None:
     assert again == play.controller
     record = Record(len(play.records), 1, 0.0, 0.0, DecisionMade("abcde_00001", 1, "STOP", "stop", 0))
     assert again.handle(record) == play.controller.handle(record)
+
+
+class TestResourcesThatChange:
+    def one_waits(self) -> Play:
+        play = Play(2.0, num_samples=3)
+        play.epoch()
+        for index in range(3):
+            play.suggest()
+            if index < 2:
+                play.begin(index)
+        return play
+
+    def test_more_room_lets_one_that_waits_begin(self) -> None:
+        play = self.one_waits()
+        assert kinds(play.add(ResourcesChanged({"cpu": 3.0}))) == ["StartAttempt"]
+        assert play.state.epoch is not None
+        assert play.state.epoch.resources == {"cpu": 3.0}
+
+    def test_with_less_room_what_runs_goes_on_and_nothing_begins(self) -> None:
+        play = self.one_waits()
+        assert play.add(ResourcesChanged({"cpu": 1.0})) == []
+        assert play.end(0) == []
+        assert len(play.controller.running) == 1
+        assert kinds(play.end(1)) == ["StartAttempt"]

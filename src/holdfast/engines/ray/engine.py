@@ -40,6 +40,7 @@ class RayEngine:
     """
 
     name = "ray"
+    changing = True
 
     def __init__(
         self,
