@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psutil
 
@@ -40,3 +45,62 @@ def ours_on_the_cluster() -> list[str]:
     titles = [" ".join(process.info["cmdline"] or []).strip() for process in psutil.process_iter(["cmdline"])]
     actors = [title for title in titles if title.startswith(("ray::Post", "ray::Mailbox"))]
     return actors + [group["placement_group_id"] for group in placement_group_table().values() if group["state"] != "REMOVED"]
+
+
+class Raylets:
+    """A cluster of several raylets on this machine: a head that runs no trials, and nodes that do.
+
+    Args:
+        nodes: How many nodes there are at the beginning, with so many CPUs each.
+        cpus: See `nodes`.
+    """
+
+    def __init__(self, nodes: int, cpus: float = 1) -> None:
+        import ray
+        from ray.cluster_utils import Cluster
+
+        os.environ.update(_QUIET)
+        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self._cpus = cpus
+        self.nodes: list[Any] = [self.add() for _ in range(nodes)]
+        ray.init(address=self.address, log_to_driver=False)
+
+    @property
+    def address(self) -> str:
+        """What a driver connects to."""
+        return str(self._cluster.address)
+
+    def add(self, **options: Any) -> Any:
+        """Starts another node."""
+        return self._cluster.add_node(**{"num_cpus": self._cpus, "object_store_memory": 80 * 2**20, **options})
+
+    def kill(self, *nodes: Any) -> None:
+        """SIGKILL of all of these raylets at once."""
+        pids = [node.all_processes["raylet"][0].process.pid for node in nodes]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        for node in nodes:
+            self._cluster.remove_node(node, allow_graceful=False)
+
+    def take_away(self, node: Any) -> None:
+        """Tells Ray that a node is about to be taken away, and takes it away a second later, as a cloud does."""
+        command = ["ray", "drain-node", "--address", self.address, "--node-id", node.node_id]
+        command += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "1"]
+        subprocess.run([sys.executable, "-m", "ray.scripts.scripts", *command[1:]], check=True)
+        time.sleep(1)
+        self._cluster.remove_node(node, allow_graceful=True)
+
+    def node_of(self, pid: int) -> Any:
+        """The node whose raylet an actor's process stands below."""
+        raylets = {node.all_processes["raylet"][0].process.pid: node for node in self.nodes}
+        return next(raylets[above.pid] for above in psutil.Process(pid).parents() if above.pid in raylets)
+
+    def close(self) -> None:
+        """Ends all of it."""
+        import ray
+
+        ray.shutdown()
+        self._cluster.shutdown()
+        for name in _QUIET:
+            os.environ.pop(name, None)

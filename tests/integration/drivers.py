@@ -42,7 +42,8 @@ class Task:
         unique: Whether each row holds a random word, so that a redone one differs from the first.
         family: Whether each trial starts a child that leaves its session and ignores what can be ignored.
         padding, checkpoint_bytes, drawn_bytes: Bytes in each row, in each checkpoint, in an object in each config.
-        max_failures, num_to_keep, upload, max_total_bytes, takeover, durability, storage_timeout_s: As in the library.
+        max_failures, max_preemptions, num_to_keep, upload, max_total_bytes, takeover, durability, storage_timeout_s: As in the
+            library.
         resume_errored, restart_errored: As in `Tuner.restore`.
         by_class: Whether the trainable is a class; then a stop rule ends the trials, `every` is its checkpoint_frequency,
             and a checkpoint at the end is left to the default.
@@ -67,6 +68,7 @@ class Task:
     checkpoint_bytes: int = 10
     drawn_bytes: int = 0
     max_failures: int = 0
+    max_preemptions: int | None = None
     num_to_keep: int | None = None
     upload: str = "sync"
     max_total_bytes: int | None = None
@@ -225,7 +227,7 @@ def tuner(task: Task) -> Any:
             durability=task.durability,
             storage_timeout_s=task.storage_timeout_s,
             sync_config=tune.SyncConfig(sync_artifacts=True, sync_period=0.2) if task.artifacts else None,
-            failure_config=tune.FailureConfig(max_failures=task.max_failures),
+            failure_config=tune.FailureConfig(max_failures=task.max_failures, max_preemptions=task.max_preemptions),
             checkpoint_config=tune.CheckpointConfig(
                 num_to_keep=task.num_to_keep,
                 upload=task.upload,

@@ -89,6 +89,9 @@ def grants(engine: Engine) -> Grants:
     refuse: Callable[[Mapping[str, float], Placement | None], str] = getattr(engine, "refuse", _no_single_machine)
 
     def check(request: Request, who: str) -> None:
+        why = refuse(request.amounts, request.placement)
+        if why:
+            raise ConfigError(f"{who} asks for {request.amounts}, which can never be placed: {why}")
         has = engine.resources()
         if not fits(request.amounts, has):
             raise ConfigError(
@@ -97,9 +100,6 @@ def grants(engine: Engine) -> Grants:
                 "RunConfig(engine=LocalEngine(cpus=, gpus=, resources=)), or RayEngine(grows_to=) for a cluster that grows. "
                 "The experiment can be restored on a larger machine."
             )
-        why = refuse(request.amounts, request.placement)
-        if why:
-            raise ConfigError(f"{who} asks for {request.amounts}, which can never be placed: {why}")
 
     return check
 

@@ -19,9 +19,10 @@ from holdfast.errors import ConfigError
 
 __all__ = ["Nodes", "amounts_of", "check_shared", "connect", "written"]
 
-_PREEMPTED = 3  # NodeDeathInfo.Reason.AUTOSCALER_DRAIN_PREEMPTED, as `ray.nodes()` gives it
+_TAKEN_AWAY = (1, 3, 4)  # "DeathReason" in `ray.nodes()`: ended in good order; drained, because preempted or because idle
 _NAMES = {"CPU": "cpu", "GPU": "gpu"}
 _PATIENCE_S = 30.0
+_REMEDY = ". Ask for less, or say what the cluster grows to: RunConfig(engine=RayEngine(grows_to={...}))."
 _BETWEEN_LOOKS_S = 1.0
 
 
@@ -77,8 +78,8 @@ class Nodes:
         return node in self._dead
 
     def was_preempted(self, node: str) -> bool:
-        """Whether a node is lost because it was taken away, with notice."""
-        return self._dead.get(node) == _PREEMPTED
+        """Whether a node is lost because it was taken away: ended in good order, or after Ray was told that it would be."""
+        return self._dead.get(node) in _TAKEN_AWAY
 
     def address(self, node: str) -> str:
         """By what a node is called in a message."""
@@ -98,13 +99,13 @@ class Nodes:
         nodes = list(self._alive.values())
         for bundle in asked:
             if not any(fits(bundle, node) for node in nodes):
-                return f"no node has {bundle}"
+                return f"no node has {bundle}; the nodes have {nodes}{_REMEDY}"
         if strategy == "STRICT_PACK" and not any(fits(asked[0], node, asked[1:]) for node in nodes if asked):
-            return f"no node has all of {asked} together"
+            return f"no node has all of {asked} together; the nodes have {nodes}{_REMEDY}"
         if strategy == "STRICT_SPREAD" and len(asked) > len(nodes):
-            return f"{len(asked)} bundles on a node each need {len(asked)} nodes, and there are {len(nodes)}"
+            return f"{len(asked)} bundles on a node each need {len(asked)} nodes, and there are {len(nodes)}{_REMEDY}"
         if asked and not fits(asked[0], self.total(), asked[1:]):
-            return f"all nodes together have {self.total()}"
+            return f"all nodes together have {self.total()}{_REMEDY}"
         return ""
 
 
@@ -123,11 +124,9 @@ def check_shared(folder: str, nodes: Sequence[str]) -> None:
     with open(path, "w", encoding="utf-8"):
         pass
     try:
-        look = ray.remote(_sees).options(num_cpus=0)
-        found = {
-            node: look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(path)
-            for node in nodes
-        }
+        look = ray.remote(_sees)
+        at = {node: NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes}
+        found = {node: look.options(num_cpus=0, scheduling_strategy=there).remote(path) for node, there in at.items()}
         ready, _ = ray.wait(list(found.values()), num_returns=len(found), timeout=_PATIENCE_S) if found else ([], [])
         blind = [node for node, answer in found.items() if answer in ready and not _answered(answer)]
     finally:

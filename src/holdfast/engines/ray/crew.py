@@ -29,7 +29,7 @@ from holdfast.engines.ray.endings import Endings
 from holdfast.engines.ray.line import Line, Mail
 from holdfast.engines.ray.post import Placed, World
 from holdfast.engines.ray.seat import Over, Seat, runtime_env
-from holdfast.engines.ray.shim import REPORTS
+from holdfast.engines.ray.shim import REPORTS, TOKEN
 
 __all__ = ["Crew"]
 
@@ -50,8 +50,8 @@ class Crew:
         os.makedirs(self._reports)
         if job.log_to_file is not None:
             note_names(os.path.dirname(self._reports), job.log_to_file)
-        variables = {"HOLDFAST_TOKEN": job.token, "TUNE_ORIG_WORKING_DIR": job.working_dir, REPORTS: self._reports}
-        self._environment = runtime_env(environment, variables)
+        variables = {"HOLDFAST_TOKEN": job.token, "TUNE_ORIG_WORKING_DIR": job.working_dir}
+        self._environment = runtime_env(environment, {TOKEN: job.token, REPORTS: self._reports})
         self._given = ray.put(encode_place(self._place)), World(host_and_address()[0], {**job.environment, **variables})
         self._seats: dict[tuple[str, int], Seat] = {}
         self._idle: list[Seat] = []

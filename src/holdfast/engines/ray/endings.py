@@ -22,6 +22,7 @@ __all__ = ["Endings"]
 _PATIENCE_S = 10.0  # for the shim's word: the node may be lost, and Ray has not noticed
 _NOTICE_S = 2.0  # for Ray to say why a node is gone, when the node's own processes have noticed
 _KILLED = 9
+_NODE_DIED = "its node has died"  # as Ray says it
 
 
 class Endings:
@@ -49,7 +50,9 @@ class Endings:
         waited, report = time.monotonic() - seat.over_since, self._report(seat)
         if report is None:
             return waited > _PATIENCE_S or not self._watched
-        return not report.orphaned or waited > _NOTICE_S
+        if report.orphaned or _NODE_DIED in str(seat.error or ""):
+            return waited > _NOTICE_S
+        return seat.ended is not None or seat.error is not None or waited > _NOTICE_S
 
     def failure(self, seat: Seat, order: StartAttempt) -> Failure:
         """Why an attempt ended without a word of its own; removes its unfinished checkpoint."""
@@ -62,9 +65,9 @@ class Endings:
             return failure
         node = placed.node if placed is not None else ""
         if self._nodes.was_preempted(node) or getattr(seat.error, "preempted", False):
-            message = f"Node {self._nodes.address(node)} was taken away, with notice"
+            message = f"Node {self._nodes.address(node)} was taken away"
             return msgspec.structs.replace(failure, kind="preempted", message=message, signal=None, exit_code=None)
-        if self._nodes.is_dead(node) or (report is not None and report.orphaned):
+        if self._nodes.is_dead(node) or (report is not None and report.orphaned) or _NODE_DIED in said:
             message = f"Node {self._nodes.address(node)} was lost, with all that ran on it"
             return msgspec.structs.replace(failure, kind="node", message=message, signal=None, exit_code=None)
         if "OUT_OF_MEMORY" in said:

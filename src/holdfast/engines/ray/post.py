@@ -38,6 +38,9 @@ from holdfast.errors import InternalError
 __all__ = ["Placed", "Post", "World"]
 
 
+_NO_BUNDLE = "cannot fit into any bundles"  # as Ray says it
+
+
 class Placed(NamedTuple):
     """An attempt has begun, there."""
 
@@ -97,6 +100,7 @@ class Post:
         except DriverGone:
             self._desk.clear(None)
             self._leave()
+        ended = _with_remedy(ended)
         # A thread that an attempt left running could report in the name of the next one: such a process is not used again.
         if not self._place.reuse_workers or ended.outcome == "failed" or threading.active_count() > self._threads:
             self._desk.clear(ended)
@@ -177,6 +181,15 @@ class RayChannel:
         if self._polite:
             raise DriverGone
         os._exit(1)
+
+
+def _with_remedy(ended: AttemptEnded) -> AttemptEnded:
+    """Where Ray says of a task or actor of the trial's that it fits no bundle, what to do; as our error, not the user's."""
+    failure = ended.failure
+    if failure is None or _NO_BUNDLE not in failure.message:
+        return ended
+    message = f"{failure.message} Add such a bundle: with_resources(trainable, PlacementGroupFactory([..., {{...}}]))."
+    return msgspec.structs.replace(ended, failure=msgspec.structs.replace(failure, message=message, exception=b""))
 
 
 def place_here(place: Workplace) -> Workplace:

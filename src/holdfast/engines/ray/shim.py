@@ -19,10 +19,16 @@ from typing import NamedTuple
 
 from holdfast._worker.processes import become_subreaper, end_descendants, parents, reap
 
-__all__ = ["REPORTS", "Report", "main", "read_report", "report_path"]
+__all__ = ["REPORTS", "TOKEN", "Report", "main", "read_report", "report_path"]
 
 REPORTS = "HOLDFAST_RAY_REPORTS"
 """The variable that names the directory where word is left."""
+
+TOKEN = "HOLDFAST_RAY_TOKEN"  # noqa: S105 - the name of a variable
+"""The variable that says what the worker's `HOLDFAST_TOKEN` is to be.
+
+This process does not carry that itself: whoever ends what carries it must leave the one that ends what is below it.
+"""
 
 _PR_SET_PDEATHSIG = 1
 _WORKER_ID = "--worker-id="
@@ -80,6 +86,7 @@ def _watch(command: list[str], started: int, raylet: int) -> None:
     if child == 0:
         _die_with_parent()
         os.setpgid(0, 0)
+        os.environ["HOLDFAST_TOKEN"] = os.environ.get(TOKEN, "")
         os.execv(command[0], command)
     _pass_on_signals(child)
     ours = os.pidfd_open(child)
