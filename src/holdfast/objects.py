@@ -20,12 +20,13 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.errors import ConfigError, NotSerializable, ObjectLost, SearchSpaceError
+from holdfast.foreign import ClusterRef, is_clusters
 from holdfast.values import Reference, by_place, type_name
 
 if TYPE_CHECKING:
     from mmap import mmap
 
-__all__ = ["ObjectRef", "get", "placed", "put", "reference_at", "references_in", "supplying", "with_parameters"]
+__all__ = ["ObjectRef", "afar", "get", "held", "placed", "put", "reference_at", "references_in", "supplying", "with_parameters"]
 
 T = TypeVar("T")
 _HEAD = struct.Struct("<16sQ")  # the key, and how many lengths follow: of the pickle, then of the buffers beside it
@@ -108,7 +109,16 @@ class _Held:
 
 
 _held: weakref.WeakValueDictionary[bytes, _Held] = weakref.WeakValueDictionary()
+afar: dict[bytes, Callable[[], Any]] = {}
+"""By key, what gives the bytes of objects whose process is on another machine; filled by an engine of several."""
 _mapped: weakref.WeakValueDictionary[bytes, mmap] = weakref.WeakValueDictionary()
+
+
+def held() -> dict[bytes, mmap]:
+    """By key, the bytes of all objects that live in this process."""
+    import mmap
+
+    return {key: mmap.mmap(it.descriptor, 0, access=mmap.ACCESS_READ) for key, it in list(_held.items())}
 
 
 class ObjectRef(Reference):
@@ -134,15 +144,22 @@ class ObjectRef(Reference):
 
     def read(self) -> Any:
         """What `get` returns for it."""
-        memory = _mapped.get(self._key)
-        if memory is None:
-            memory = _mapped.setdefault(self._key, self._map())
-        self._kept = (self._kept[0], memory)
-        view = memoryview(memory)
+        view = self._view()
         _, count = _HEAD.unpack_from(view)
         lengths = struct.unpack_from(f"<{count}Q", view, _HEAD.size)
         stream, *buffers = [view[start : start + length] for start, length in zip(_offsets(lengths), lengths, strict=False)]
         return pickle.loads(stream, buffers=buffers)
+
+    def _view(self) -> memoryview:
+        memory = _mapped.get(self._key)
+        try:
+            memory = memory or _mapped.setdefault(self._key, self._map())
+        except ObjectLost:
+            if self._key not in afar:
+                raise
+            return memoryview(afar[self._key]())
+        self._kept = (self._kept[0], memory)
+        return memoryview(memory)
 
     def _map(self) -> mmap:
         """The object's bytes, read-only.
@@ -233,7 +250,7 @@ def placed(space: dict[Any, Any]) -> dict[Any, Any]:
     def stand(reference: Reference, place: str) -> Reference:
         if place in seen:
             raise SearchSpaceError(f"param_space has two references at {place!r}: rename a key, so that each has its own place.")
-        if not isinstance(reference, ObjectRef):
+        if not isinstance(reference, (ObjectRef, ClusterRef)):
             raise SearchSpaceError(f"param_space has {reference!r} at {place!r}, which leads nowhere any more: put it again.")
         seen.add(place)
         return reference.at(place)
@@ -256,6 +273,8 @@ def references_in(space: dict[Any, Any]) -> dict[str, Reference]:
 
 def _mended(node: Any, place: str, mend: Callable[[Reference, str], Reference]) -> Any:
     """A copy of a space with each reference replaced; grids and choices count their values, lists their items, from 0."""
+    if is_clusters(node):
+        return mend(ClusterRef(node, reference_at), place)
     if isinstance(node, Reference):
         return mend(node, place)
     if type(node) is dict:

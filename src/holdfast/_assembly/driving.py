@@ -37,6 +37,7 @@ from holdfast._runtime.view import ControllerView
 from holdfast.clock import Clock, SystemClock
 from holdfast.engines.base import Engine, Job
 from holdfast.errors import ConfigError, Fenced, InternalError, StorageError, TuneError
+from holdfast.foreign import ClusterRef
 from holdfast.objects import references_in, supplying
 from holdfast.resources import Request
 from holdfast.search.base import Searcher
@@ -106,6 +107,7 @@ def drive(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: 
         fit_to(created.policy.request)
     granted = grants(engine)
     granted(Request(created.policy.request, created.policy.placement), "One trial")
+    _refuse_clusters_references(spec, engine)
     given = plugins_of(created, spec)  # refuses what cannot be before anything is claimed
     clock: Clock = getattr(engine, "clock", None) or SystemClock()
     real = isinstance(clock, SystemClock)
@@ -126,6 +128,15 @@ def drive(storage: Storage, created: ExperimentCreated, spec: JobSpec, choices: 
             raise
         finally:
             journal.close()
+
+
+def _refuse_clusters_references(spec: JobSpec, engine: Engine) -> None:
+    places = [place for place, it in references_in(spec.param_space).items() if isinstance(it, ClusterRef)]
+    if places and engine.name != "ray":
+        raise ConfigError(
+            f"param_space has references of Ray's store at {places}, which the engine {engine.name!r} cannot bring to trials. "
+            "Run it on Ray: RunConfig(engine='ray'), or use holdfast.put in the place of ray.put."
+        )
 
 
 class _Epoch(NamedTuple):

@@ -32,11 +32,12 @@ from holdfast.errors import (
     JobChanged,
     NotFitted,
 )
-from holdfast.objects import ObjectRef, references_in, supplying
+from holdfast.objects import references_in, supplying
 from holdfast.registry import names_of, trainable_named
 from holdfast.result import ResultGrid
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.opening import open_storage
+from holdfast.values import Reference
 
 if TYPE_CHECKING:
     from holdfast.engines.base import Engine
@@ -229,7 +230,7 @@ class Handle:
 
 def _lost(spec: JobSpec) -> list[str]:
     """The places of references in the space that lead nowhere."""
-    return [place for place, it in references_in(spec.param_space).items() if not isinstance(it, ObjectRef)]
+    return [place for place, it in references_in(spec.param_space).items() if type(it) is Reference]
 
 
 def submitted(

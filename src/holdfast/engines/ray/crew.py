@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from pickle import PickleBuffer
 from typing import Any
 
 import ray
@@ -30,6 +31,7 @@ from holdfast.engines.ray.line import Line, Mail
 from holdfast.engines.ray.post import Placed, World
 from holdfast.engines.ray.seat import Over, Seat, runtime_env
 from holdfast.engines.ray.shim import REPORTS, TOKEN
+from holdfast.objects import held
 
 __all__ = ["Crew"]
 
@@ -52,7 +54,9 @@ class Crew:
             note_names(os.path.dirname(self._reports), job.log_to_file)
         variables = {"HOLDFAST_TOKEN": job.token, "TUNE_ORIG_WORKING_DIR": job.working_dir}
         self._environment = runtime_env(environment, {TOKEN: job.token, REPORTS: self._reports})
-        self._given = ray.put(encode_place(self._place)), World(host_and_address()[0], {**job.environment, **variables})
+        objects = {key: ray.put(PickleBuffer(memory)) for key, memory in held().items()}
+        world = World(host_and_address()[0], {**job.environment, **variables}, objects)
+        self._given = ray.put(encode_place(self._place)), world
         self._seats: dict[tuple[str, int], Seat] = {}
         self._idle: list[Seat] = []
         self._gone: list[Seat] = []

@@ -7,6 +7,7 @@ do, and talks to the mailbox. It knows no driver, and nothing of why it was plac
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import threading
@@ -34,6 +35,7 @@ from holdfast._worker.run_class import Desk
 from holdfast._worker.surroundings import Surroundings
 from holdfast.engines.local.machine import host_and_address
 from holdfast.errors import InternalError
+from holdfast.objects import afar
 
 __all__ = ["Placed", "Post", "World"]
 
@@ -59,10 +61,12 @@ class World(NamedTuple):
     Attributes:
         host: Its machine's name.
         environment: Its variables as at `fit()`, and those that the engine adds.
+        objects: By key, Ray's references to the bytes of what was put there (`holdfast.put`).
     """
 
     host: str
     environment: dict[str, str]
+    objects: dict[bytes, Any]
 
 
 class Post:
@@ -78,6 +82,7 @@ class Post:
         become_subreaper()
         host, _ = host_and_address()
         _set_environment(world.environment, same_machine=host == world.host)
+        afar.update({key: functools.partial(ray.get, reference) for key, reference in world.objects.items()})
         self._place = place_here(decode_place(place))
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(AttributeError):  # Ray may have put a stream of its own there

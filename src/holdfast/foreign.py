@@ -1,0 +1,62 @@
+"""References of Ray's own store, as they stand in a `param_space`.
+
+This module knows that a value is such a reference by asking the Ray that this process has loaded; it never loads it. It
+refuses to know clusters: the engine `ray` alone brings these to trials.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from holdfast.values import Reference, by_place
+
+__all__ = ["ClusterRef", "is_clusters"]
+
+
+def is_clusters(value: object) -> bool:
+    """Whether a value is what `ray.put` returns."""
+    kind = getattr(sys.modules.get("ray"), "ObjectRef", None)
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+class ClusterRef(Reference):
+    """Stands for a reference of Ray's, whose trial finds Ray's own there: `ray.get` takes it.
+
+    Its pickle for a worker is that of Ray's reference, which Ray then keeps alive for as long as the driver lives.
+
+    Args:
+        reference: Ray's.
+        revive: What a pickle calls that keeps no more of it than its place.
+        place: Where it stands.
+    """
+
+    __slots__ = ("_revive", "reference")
+
+    def __init__(self, reference: Any, revive: Callable[[str], Reference], place: str = "") -> None:
+        super().__init__(place)
+        self.reference = reference
+        self._revive = revive
+
+    def at(self, place: str) -> ClusterRef:
+        """The same, standing at a place."""
+        return ClusterRef(self.reference, self._revive, place)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ClusterRef) and bool(self.reference == other.reference)
+
+    def __hash__(self) -> int:
+        return hash(self.reference)
+
+    def __copy__(self) -> ClusterRef:
+        return self
+
+    def __deepcopy__(self, memo: object) -> ClusterRef:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
+        if by_place.get():
+            return self._revive, (self.named(),)
+        return pickle.loads, (sys.modules["ray"].cloudpickle.dumps(self.reference),)
