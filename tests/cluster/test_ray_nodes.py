@@ -142,3 +142,26 @@ class TestInThisProcess:
         (error,) = tune.Tuner(wanted, run_config=config).fit().errors
         assert "cannot fit into any bundles" in str(error)
         assert "PlacementGroupFactory" in str(error)
+
+    def test_a_cluster_that_grows_is_waited_for_with_a_warning_that_says_what_for(
+        self, raylets: Raylets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        from holdfast.engines.ray import RayEngine
+
+        monkeypatch.setenv("TUNE_WARN_INSUFFICIENT_RESOURCE_THRESHOLD_S", "1")
+
+        class Watched(RayEngine):
+            """Adds a node when it is asked why nothing starts."""
+
+            def why_waiting(self) -> str:
+                text = super().why_waiting()
+                raylets.nodes.append(raylets.add(resources={"lamp": 1}))
+                return text
+
+        job = tune.Tuner(
+            tune.with_resources(lambda config: {"a": 1}, {"lamp": 1}),
+            run_config=tune.RunConfig(name="exp", storage_path=str(tmp_path), verbose=1, engine=Watched(grows_to={"lamp": 1})),
+        )
+        assert job.fit().errors == []
+        assert "Ray has not placed it yet. The nodes have [" in (said := capfd.readouterr().err)
+        assert "grow to {'lamp': 1}" in said

@@ -328,7 +328,9 @@ def _assembled(journal: Journal, epoch: _Epoch, working: Working) -> Driver:
     total = choices.extension.event.num_samples if choices.extension else controller.state.policy.num_samples
     roll = Roll(created, controller.state, storage.uri, definitions.load, references_in(spec.param_space))
     screen = screen_of(spec, controller.state, total, roll, advice.plugins.scheduler)
-    waiting = WaitingFollower(controller) if spec.run_config.verbose else None
+    placing = getattr(choices.engine, "why_waiting", None)
+    told = {} if placing is None else {"placing": placing}
+    waiting = WaitingFollower(controller, **told) if spec.run_config.verbose else None
     followers: list[Follower] = [follower for follower in (files, screen, waiting) if follower is not None]
     taken = snapshots.Snapshots(choices.snapshot_due, position)
     clock: Clock = getattr(choices.engine, "clock", None) or SystemClock()

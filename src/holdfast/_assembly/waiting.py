@@ -17,6 +17,11 @@ from holdfast._core.events import AttemptEnded, AttemptLost, AttemptStarted, Rec
 __all__ = ["WaitingFollower"]
 
 
+_PLACING = (
+    "It may wait for a GPU with room enough, or this machine may be unable to start processes: look into the experiment's logs/."
+)
+
+
 def _print(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201 - who runs an experiment wants to know why nothing happens
 
@@ -27,10 +32,14 @@ class WaitingFollower:
     Args:
         controller: The driver's.
         say: Where the warning goes.
+        placing: What the engine says of an attempt that was ordered and has not begun.
     """
 
-    def __init__(self, controller: Controller, say: Callable[[str], None] = _print) -> None:
+    def __init__(
+        self, controller: Controller, say: Callable[[str], None] = _print, placing: Callable[[], str] = lambda: _PLACING
+    ) -> None:
         self._controller = controller
+        self._placing = placing
         self._say = say
         self._patience_s = settings.waiting_warned_after_s()
         self._since: float | None = None
@@ -62,10 +71,7 @@ class WaitingFollower:
         waiting = [state.trial(trial_id) for trial_id in ids if trial_id not in it.running]
         on_their_way = [trial_id for trial_id in it.running if trial_id in ids]
         if on_their_way:
-            return (
-                f"trial {on_their_way[0]} was given its place and has not begun. It may wait for a GPU with room enough, or "
-                "this machine may be unable to start processes: look into the experiment's logs/."
-            )
+            return f"trial {on_their_way[0]} was given its place and has not begun. {self._placing()}"
         if not waiting or state.epoch is None:
             return ""
         if state.held or all(trial.held for trial in waiting):

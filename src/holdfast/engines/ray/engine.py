@@ -14,7 +14,7 @@ from holdfast._core.policy import Placement
 from holdfast._worker.protocol import Answer
 from holdfast.engines.base import Job, Observation
 from holdfast.engines.local.commits import Commits
-from holdfast.engines.ray.cluster import Nodes, check_shared, connect
+from holdfast.engines.ray.cluster import Nodes, amounts_of, check_shared, connect
 from holdfast.engines.ray.crew import Crew
 from holdfast.errors import ConfigError, InternalError
 
@@ -69,6 +69,13 @@ class RayEngine:
             return ""
         bundles = [amounts] if placement is None else placement.bundles
         return self._nodes().holds(bundles, "PACK" if placement is None else placement.strategy)
+
+    def why_waiting(self) -> str:
+        """What an attempt waits for that was started and has not begun."""
+        nodes = list(self._nodes().alive.values())
+        grows = f" The cluster was said to grow to {self._grows_to}, and has not." if self._grows_to else ""
+        free = amounts_of(ray.available_resources())
+        return f"Ray has not placed it yet. The nodes have {nodes}, of which {free} is free.{grows} `ray status` says more."
 
     def open(self, job: Job) -> None:
         """Gets ready; the mailbox is started.
