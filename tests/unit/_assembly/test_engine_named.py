@@ -1,4 +1,4 @@
-"""Which engine runs an experiment: the one named, else Ray's where this process is connected to Ray or is told to, else the local one."""
+"""Which engine runs an experiment: the one named, else Ray's where this process is on Ray or told to be, else the local one."""
 
 from __future__ import annotations
 
