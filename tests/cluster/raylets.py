@@ -38,12 +38,23 @@ def one_node_cluster(cpus: float = 2) -> Iterator[str]:
             os.environ.pop(name, None)
 
 
+def titles() -> list[str]:
+    """What the processes of Ray's workers on this machine call themselves."""
+    found = [" ".join(process.info["cmdline"] or []).strip() for process in psutil.process_iter(["cmdline"])]
+    return [title for title in found if title.startswith("ray::")]
+
+
+def tasks_running() -> list[str]:
+    """The processes that run tasks of a trial: those of `ray.remote(function)`, called so after the function."""
+    own = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::Post", "ray::Mailbox")
+    return [title for title in titles() if not title.startswith(own)]
+
+
 def ours_on_the_cluster() -> list[str]:
     """What of the engine's own is on this machine's raylets now: processes of actors, and placement groups not removed."""
     from ray.util import placement_group_table
 
-    titles = [" ".join(process.info["cmdline"] or []).strip() for process in psutil.process_iter(["cmdline"])]
-    actors = [title for title in titles if title.startswith(("ray::Post", "ray::Mailbox"))]
+    actors = [title for title in titles() if title.startswith(("ray::Post", "ray::Mailbox"))]
     return actors + [group["placement_group_id"] for group in placement_group_table().values() if group["state"] != "REMOVED"]
 
 

@@ -23,11 +23,13 @@ class TestRayEngine(ProcessSuite):
         return made()
 
 
+@pytest.mark.soak
 class TestRayEnginePending(PendingSuite):
     def make_engine(self) -> Engine:
         return made()
 
 
+@pytest.mark.soak
 class TestRayEngineOnDemand(OnDemandSuite):
     def make_engine(self) -> Engine:
         return made()

@@ -11,6 +11,7 @@ import pytest
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ray_workers.py"
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("one_node")
 def test_torch_workers_train_together_and_a_lost_one_costs_no_more_than_an_epoch(tmp_path: Path) -> None:
     if "CI" not in os.environ and importlib.util.find_spec("torch") is None:
