@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import psutil
+
+from integration import drivers
 
 _QUIET = {
     "RAY_AUTH_MODE": "disabled",  # else Ray writes a token into the developer's home
@@ -34,8 +37,20 @@ def one_node_cluster(cpus: float = 2) -> Iterator[str]:
         yield str(context.address_info["gcs_address"])
     finally:
         ray.shutdown()
+        wait_for_ends()
         for name in _QUIET:
             os.environ.pop(name, None)
+
+
+wait_until = functools.partial(drivers.wait_until, within_s=90.0)
+"""As in `drivers`, with the patience that a Ray worker's start needs on a busy machine."""
+
+
+def wait_for_ends() -> None:
+    """Waits until Ray's own processes below this one are gone; Ray returns before."""
+    psutil.wait_procs(
+        [it for it in psutil.Process().children(recursive=True) if "resource_tracker" not in " ".join(it.cmdline())], 20
+    )
 
 
 def titles() -> list[str]:
@@ -113,5 +128,6 @@ class Raylets:
 
         ray.shutdown()
         self._cluster.shutdown()
+        wait_for_ends()
         for name in _QUIET:
             os.environ.pop(name, None)

@@ -8,13 +8,22 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
-from cluster.raylets import ours_on_the_cluster, tasks_running
+from cluster.raylets import ours_on_the_cluster, tasks_running, wait_until
 from holdfast._core.events import EpochStarted
 from holdfast._journal import read
 from holdfast.testing.history import check_history
-from integration.drivers import Start, Task, acknowledged, acknowledged_count, needlessly_redone, wait_until, wait_until_all_gone
+from integration.drivers import (
+    Start,
+    Task,
+    acknowledged,
+    acknowledged_count,
+    needlessly_redone,
+    side_log,
+    wait_until_all_gone,
+)
 
 
 @pytest.fixture
@@ -80,6 +89,18 @@ def test_placement_groups_and_tasks_of_trials_end_with_a_killed_driver(one_node:
             driver.kill()
     wait_until(lambda: not ours_on_the_cluster())
     wait_until(lambda: not tasks_running())
+
+
+def test_a_mailbox_that_is_killed_costs_attempts_and_no_experiment(start: Start, task: Task) -> None:
+    driver = start(task)
+    wait_until(lambda: acknowledged_count(task.side) >= 4, doing=driver)
+    running = [(process, " ".join(process.info["cmdline"] or [])) for process in psutil.process_iter(["cmdline"])]
+    (mailbox,) = [process for process, title in running if title.startswith("ray::Mailbox")]
+    mailbox.kill()
+    assert driver.finish() == {"trials": 3, "errors": []}
+    assert check_history(task.storage, acknowledged(task.side)) == []
+    assert needlessly_redone(task.side) == []
+    assert sum(line["what"] == "begin" for line in side_log(task.side)) > 3
 
 
 def epochs(task: Task) -> list[EpochStarted]:

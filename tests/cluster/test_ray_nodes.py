@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import holdfast as tune
-from cluster.raylets import Raylets
+from cluster.raylets import Raylets, wait_until
 from holdfast._core.events import AttemptEnded, AttemptStarted
 from holdfast._journal import read
 from holdfast._projection.history import load_state
 from holdfast.errors import ConfigError
 from holdfast.storage.local import LocalStorage
 from holdfast.testing.history import check_history
-from integration.drivers import Start, Task, acknowledged, needlessly_redone, side_log, wait_until, wait_until_all_gone
+from integration.drivers import Start, Task, acknowledged, needlessly_redone, side_log, wait_until_all_gone
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_trials_of_two_lost_nodes_go_on_and_a_node_that_is_added_is_used(raylets
         again = [pids[1] for pids in began(task).values() if len(pids) == 2]
         return any(raylets.node_of(pid) is added for pid in again)
 
-    wait_until(on_the_new_node, within_s=60, doing=driver)
+    wait_until(on_the_new_node, doing=driver)
     assert driver.finish() == {"trials": 3, "errors": []}
     assert failures(task) == ["node", "node"]
     assert check_history(task.storage, acknowledged(task.side)) == []
@@ -142,6 +143,27 @@ class TestInThisProcess:
         (error,) = tune.Tuner(wanted, run_config=config).fit().errors
         assert "cannot fit into any bundles" in str(error)
         assert "PlacementGroupFactory" in str(error)
+
+    def test_a_part_of_a_gpu_and_the_users_runtime_environment_reach_the_trial(self, raylets: Raylets, tmp_path: Path) -> None:
+        from holdfast.engines.ray import RayEngine
+
+        raylets.nodes.append(raylets.add(num_gpus=1))
+
+        def trainable(config: dict[str, object]) -> dict[str, object]:
+            return {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "COLOUR")}
+
+        results = tune.Tuner(
+            tune.with_resources(trainable, {"gpu": 0.5}),
+            tune_config=tune.TuneConfig(num_samples=2),
+            run_config=tune.RunConfig(
+                name="exp",
+                storage_path=str(tmp_path),
+                verbose=0,
+                engine=RayEngine(runtime_env={"env_vars": {"COLOUR": "blue"}}),
+            ),
+        ).fit()
+        assert results.errors == []
+        assert [(it.metrics["CUDA_VISIBLE_DEVICES"], it.metrics["COLOUR"]) for it in results] == [("0", "blue")] * 2
 
     def test_a_cluster_that_grows_is_waited_for_with_a_warning_that_says_what_for(
         self, raylets: Raylets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

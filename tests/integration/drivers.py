@@ -306,7 +306,7 @@ class DriverProcess:
         except subprocess.TimeoutExpired:
             self.kill()
             raise
-        lines = out.splitlines()
+        lines = [line for line in out.splitlines() if line.startswith("{")]  # Ray prints there, too
         assert lines, f"the driver ended with {self.process.returncode} and said nothing:\n{err}"
         return json.loads(lines[-1])
 
