@@ -47,7 +47,7 @@ from holdfast.storage.local import LocalStorage
 from holdfast.storage.posix import PosixStorage
 from holdfast.storage.uri import is_uri, keys_for_workers
 
-__all__ = ["Choices", "Minds", "Outcome", "drive", "engine_named", "minds"]
+__all__ = ["Choices", "Minds", "Outcome", "drive", "minds"]
 
 
 class Choices(NamedTuple):
@@ -216,51 +216,6 @@ def _leaving(engine: Engine, signals: Signals, *, quiet: bool) -> tuple[Callable
         return signals.count
 
     return asked, grace_s
-
-
-def engine_named(given: str | Engine | None) -> Engine:
-    """The engine that a name stands for, or the one given; by default Ray's where this process is connected to Ray or is told to.
-
-    Raises:
-        ConfigError: There is none of that name, or it is not installed.
-    """
-    name = given or settings.engine() or ("ray" if settings.ray_address() or _is_on_ray() else "local")
-    if not isinstance(name, str):
-        return name
-    if name == "ray":
-        return _ray_engine()
-    if name == "inline":
-        from holdfast.engines.inline import InlineEngine
-
-        return InlineEngine()
-    if name != "local":
-        raise ConfigError(
-            f"There is no engine {name!r}; 'local' runs trials in processes on this machine, 'inline' one by one in this "
-            "process, 'ray' on a Ray cluster, or give an engine object."
-        )
-    from holdfast.engines.local import LocalEngine
-
-    engine: Engine = LocalEngine()
-    return engine
-
-
-def _is_on_ray() -> bool:
-    """Whether this process is connected to Ray; a process that has not loaded Ray is not."""
-    ray = sys.modules.get("ray")
-    return bool(getattr(ray, "is_initialized", bool)())
-
-
-def _ray_engine() -> Engine:
-    try:
-        from holdfast.engines.ray import RayEngine
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise ConfigError(
-            "The engine 'ray' needs Ray: pip install 'holdfast[ray]', or take another engine: RunConfig(engine='local')."
-        ) from error
-    engine: Engine = RayEngine()
-    return engine
 
 
 def minds(

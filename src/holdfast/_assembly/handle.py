@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from holdfast._assembly.again import given_again
-from holdfast._assembly.driving import Choices, drive, engine_named
+from holdfast._assembly.driving import Choices, drive
+from holdfast._assembly.engines import engine_named
 from holdfast._assembly.extending import Asked, Wish, asked_for
 from holdfast._assembly.places import existing, experiment_at, parent_of
 from holdfast._assembly.requests import warn_of_another

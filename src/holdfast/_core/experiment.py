@@ -6,6 +6,8 @@ command line all fold with this one function, so that there is one truth of wher
 
 from __future__ import annotations
 
+from typing import Union
+
 import msgspec
 
 from holdfast._core.attempts import Tally, attempted
@@ -39,11 +41,26 @@ from holdfast._core.events import (
 from holdfast._core.extension import extend
 from holdfast._core.policy import Policy
 from holdfast._core.steering import pinned, settle, spoil, steer
-from holdfast._core.succession import take_over
+from holdfast._core.succession import hold, take_over
 from holdfast._core.trial import FINAL, PAUSED, PENDING, TrialState
 from holdfast.errors import InternalError
 
 __all__ = ["ExperimentState"]
+
+_OfTheWhole = Union[
+    ExperimentCreated,
+    EpochStarted,
+    EpochEnded,
+    TailCut,
+    CheckpointDeleted,
+    Woke,
+    InexactFound,
+    RequestReceived,
+    TrialChosen,
+    SchedulerOrdered,
+    JobExtended,
+    ResourcesChanged,
+]
 
 
 class ExperimentState(msgspec.Struct):
@@ -166,27 +183,15 @@ class ExperimentState(msgspec.Struct):
         self.time = record.time
         self.wall = record.wall
 
-    def _of_the_whole(
-        self,
-        event: ExperimentCreated
-        | EpochStarted
-        | EpochEnded
-        | TailCut
-        | CheckpointDeleted
-        | Woke
-        | InexactFound
-        | RequestReceived
-        | TrialChosen
-        | SchedulerOrdered
-        | JobExtended
-        | ResourcesChanged,
-    ) -> None:
+    def _of_the_whole(self, event: _OfTheWhole) -> None:
         match event:
             case ExperimentCreated():
                 self.created, self.rules = event, event.policy
                 self.definitions = dict(event.definitions)
-            case EpochStarted() | ResourcesChanged():
+            case EpochStarted():
                 take_over(self, event)
+            case ResourcesChanged():
+                hold(self, event)
             case EpochEnded():
                 self.ended = event.reason
             case TailCut():

@@ -13,18 +13,17 @@ from holdfast._core.trial import ERROR, FINAL, TERMINATED, TrialState
 if TYPE_CHECKING:
     from holdfast._core.experiment import ExperimentState
 
-__all__ = ["take_over"]
+__all__ = ["hold", "take_over"]
 
 
-def take_over(state: ExperimentState, event: EpochStarted | ResourcesChanged) -> None:
-    """Folds the begin of an epoch: each trial is gone on with, begun anew or left, as the epoch says for its state.
+def hold(state: ExperimentState, event: ResourcesChanged) -> None:
+    """Folds a change of what the epoch's engine has."""
+    if state.epoch is not None:
+        state.epoch = msgspec.structs.replace(state.epoch, resources=event.resources)
 
-    Of a change of what the epoch's engine has, only the amounts are taken.
-    """
-    if isinstance(event, ResourcesChanged):
-        if state.epoch is not None:
-            state.epoch = msgspec.structs.replace(state.epoch, resources=event.resources)
-        return
+
+def take_over(state: ExperimentState, event: EpochStarted) -> None:
+    """Folds the begin of an epoch: each trial is gone on with, begun anew or left, as the epoch says for its state."""
     first = state.epoch is None
     state.epoch = event
     state.ended = ""

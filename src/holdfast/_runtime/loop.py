@@ -215,10 +215,8 @@ class Driver:
             for order in map(self.controller.open_orders.get, due)
             if isinstance(order, WakeAt)  # else what it bounded is over
         ]
-        events += self._gate.room(self.parts.engine)
         requests = self._inbox.requests(now)
-        events += requests
-        events += self.parts.advice.desk.answers()
+        events += [*self._gate.room(self.parts.engine), *requests, *self.parts.advice.desk.answers()]
         events += self._delete()
         if events:
             self.record(events)

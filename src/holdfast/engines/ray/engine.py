@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -11,6 +12,7 @@ import ray
 
 from holdfast._core.commands import CommitCheckpoint, StartAttempt
 from holdfast._core.policy import Placement
+from holdfast._worker.keepers import keeper_of
 from holdfast._worker.protocol import Answer
 from holdfast.engines.base import Job, Observation
 from holdfast.engines.local.commits import Commits
@@ -89,7 +91,8 @@ class RayEngine:
         nodes = self._nodes()
         check_shared(job.experiment_dir, list(nodes.alive) if len(nodes.alive) > 1 else [])
         self._crew = Crew(job, nodes, self._runtime_env)
-        self._commits = Commits(job.experiment_dir, self.wake)
+        keeper = partial(keeper_of, job.experiment_dir, job.storage, patience_s=job.storage_timeout_s)
+        self._commits = Commits(keeper, self.wake)
 
     def start(self, order: StartAttempt) -> None:
         """Begins an attempt in a new actor, or in an idle one where the job reuses workers. It may wait for its place.

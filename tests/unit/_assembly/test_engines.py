@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from holdfast._assembly.driving import engine_named
+from holdfast._assembly.engines import engine_named
 from holdfast.errors import ConfigError
 
 
@@ -32,7 +32,7 @@ def test_a_process_that_is_connected_to_ray_runs_there(monkeypatch: pytest.Monke
 
 
 def test_ray_is_not_loaded_to_find_out() -> None:
-    code = "from holdfast._assembly.driving import engine_named as e; import sys; print(e(None).name, 'ray' in sys.modules)"
+    code = "from holdfast._assembly.engines import engine_named as e; import sys; print(e(None).name, 'ray' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["local", "False"]
 
