@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +34,7 @@ from holdfast.logger.csv import CSVLoggerCallback
 from holdfast.logger.files import TrialFiles
 from holdfast.logger.json import JsonLoggerCallback
 from holdfast.logger.policy import PolicyFiles
+from holdfast.logger.tensorboard import TBXLoggerCallback
 from holdfast.schedulers.base import TrialScheduler
 from holdfast.storage.base import Storage
 from holdfast.storage.mirror import Mirror
@@ -246,11 +250,21 @@ def files_of(
     if mirror is None and not isinstance(storage, PosixStorage):
         return None
     wanted = not settings.file_loggers_disabled()
-    json = wanted and not any(isinstance(callback, JsonLoggerCallback) for callback in spec.run_config.callbacks)
-    csv = wanted and not any(isinstance(callback, CSVLoggerCallback) for callback in spec.run_config.callbacks)
+    json, csv, tensorboard = (
+        wanted and not any(isinstance(callback, kind) for callback in spec.run_config.callbacks)
+        for kind in (JsonLoggerCallback, CSVLoggerCallback, TBXLoggerCallback)
+    )
     in_charge = journal.in_charge if mirror is None else None  # a directory of this epoch alone is nobody else's
-    wrote = None if mirror is None else _to_mirror(mirror)
-    files = TrialFiles(working.files, created.experiment_id, json=json, csv=csv, load=load, in_charge=in_charge, wrote=wrote)
+    files = TrialFiles(
+        working.files,
+        created.experiment_id,
+        json=json,
+        csv=csv,
+        tensorboard=tensorboard and _tensorboard_wanted(quiet=not spec.run_config.verbose),
+        load=load,
+        in_charge=in_charge,
+        wrote=None if mirror is None else _to_mirror(mirror),
+    )
     logs = wanted and getattr(spec.tune_config.scheduler, "log_config", False)
     policy = PolicyFiles(working.files, in_charge) if logs else None
     sync = spec.run_config.sync_config
@@ -268,6 +282,22 @@ def _to_mirror(mirror: Mirror) -> Callable[[str, bool], None]:
             mirror.ended(dirname)
 
     return wrote
+
+
+def _tensorboard_wanted(*, quiet: bool) -> bool:
+    """Whether tensorboardX is installed: the sign that somebody looks at TensorBoard. Says once in a process if it is not."""
+    installed = importlib.util.find_spec("tensorboardX") is not None
+    if not installed and not quiet:
+        _say_once(
+            "holdfast: no files for TensorBoard are written: pip install 'holdfast[tensorboard]', "
+            "or give RunConfig(callbacks=[TBXLoggerCallback()])."
+        )
+    return installed
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - who looks for the files in TensorBoard wants to know why there are none
 
 
 def screen_of(spec: JobSpec, state: ExperimentState, total: int, roll: Roll, scheduler: TrialScheduler) -> Follower | None:

@@ -7,5 +7,6 @@ from holdfast.logger.csv import CSVLoggerCallback
 from holdfast.logger.files import TrialFiles
 from holdfast.logger.json import JsonLoggerCallback
 from holdfast.logger.pretty import pretty_print
+from holdfast.logger.tensorboard import TBXLoggerCallback
 
-__all__ = ["CSVLoggerCallback", "JsonLoggerCallback", "LoggerCallback", "TrialFiles", "pretty_print"]
+__all__ = ["CSVLoggerCallback", "JsonLoggerCallback", "LoggerCallback", "TBXLoggerCallback", "TrialFiles", "pretty_print"]

@@ -3,6 +3,7 @@
     params.json, params.pkl     the config, written when the first attempt starts, and anew when a scheduler changed it
     result.json, progress.csv   one row per report, as the history has it: redone rows replaced, cut rows gone; each with
                                 the config that it ran with
+    events.out.tfevents...      the same rows for TensorBoard
     error.txt, error.pkl        every failure of the trial; the newest exception, gone when a later attempt succeeds
 
 Knows the journal's records and writes what follows from them. Refuses to know what ought to happen, and is never read
@@ -38,6 +39,9 @@ from holdfast.errors import StorageError
 from holdfast.logger.cursor import Cursor
 from holdfast.logger.onetrial import OneTrial
 from holdfast.logger.rowfile import CsvRows, JsonRows
+from holdfast.logger.tensorboard import NAME as EVENTS
+from holdfast.logger.tensorboard import EventRows
+from holdfast.values import decode
 
 if TYPE_CHECKING:
     from holdfast._core.experiment import ExperimentState
@@ -56,6 +60,7 @@ class TrialFiles:
         experiment_id: Of the birth record.
         json: Whether `params.json`, `params.pkl` and `result.json` are written.
         csv: Whether `progress.csv` is written.
+        tensorboard: Whether event files are written.
         load: Brings back a stored object of a config by its sha256; without it nothing is unpickled, and no `params.pkl`
             is written for a config that holds such an object. Odd values in rows are never unpickled: files name their type.
         in_charge: Says whether this driver still is; asked before each flush. A driver that is not writes nothing.
@@ -70,18 +75,19 @@ class TrialFiles:
         *,
         json: bool = True,
         csv: bool = True,
+        tensorboard: bool = False,
         load: Load | None = None,
         in_charge: Callable[[], bool] | None = None,
         wrote: Callable[[str, bool], None] | None = None,
     ) -> None:
         self._directory = directory
         self._experiment_id = experiment_id
-        self._json, self._csv = json, csv
-        self._only_failures = not (json or csv)
+        self._json, self._csv, self._tensorboard = json, csv, tensorboard
+        self._only_failures = not (json or csv or tensorboard)
         self._load = load
         self._in_charge = in_charge
         self._wrote = wrote or (lambda _dirname, _final: None)
-        self._cursor = Cursor(directory, f"{'j' * json}{'c' * csv}-", until_boot=wrote is None)
+        self._cursor = Cursor(directory, f"{'j' * json}{'c' * csv}{'t' * tensorboard}-", until_boot=wrote is None)
         self._trials: dict[str, OneTrial] = {}
         self._busy: dict[str, OneTrial] = {}
         self._position = -1
@@ -205,6 +211,8 @@ class TrialFiles:
                 files.write_rows_to(JsonRows(f"{directory}/result.json", files.config_text))
             if self._csv:
                 files.write_rows_to(CsvRows(f"{directory}/progress.csv"))
+            if self._tensorboard:
+                files.write_rows_to(EventRows(f"{directory}/{EVENTS}", decode(trial.evaluated)))
             files.with_params = self._json
             self._trials[trial.trial_id] = files
         self._busy[trial.trial_id] = files

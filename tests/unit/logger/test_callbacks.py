@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from holdfast.logger import CSVLoggerCallback, JsonLoggerCallback, LoggerCallback
+from holdfast.logger import CSVLoggerCallback, JsonLoggerCallback, LoggerCallback, TBXLoggerCallback
 
 
 class HandMade(SimpleNamespace):
@@ -21,7 +21,7 @@ class HandMade(SimpleNamespace):
 
 @pytest.fixture
 def trial(tmp_path):
-    return HandMade(trial_id="t", local_path=str(tmp_path / "t"), config={"lr": 0.1})
+    return HandMade(trial_id="t", local_path=str(tmp_path / "t"), config={"lr": 0.1}, evaluated_params={"lr": 0.1})
 
 
 def rows(trial) -> list[dict]:
@@ -32,6 +32,14 @@ def rows(trial) -> list[dict]:
 def table(trial) -> list[dict]:
     with open(os.path.join(trial.local_path, "progress.csv"), encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def events(trial) -> list[dict]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(trial.local_path)
+    accumulator.Reload()
+    return [{"loss": event.value, "step": event.step} for event in accumulator.Scalars("loss")]
 
 
 def test_json_by_hand(trial):
@@ -58,7 +66,7 @@ def test_csv_by_hand_takes_late_keys_without_a_start(trial):
     assert table(trial) == [{"loss": "1", "a/b": "1", "late": ""}, {"loss": "2", "a/b": "", "late": "x,y"}]
 
 
-@pytest.mark.parametrize(("kind", "read"), [(JsonLoggerCallback, rows), (CSVLoggerCallback, table)])
+@pytest.mark.parametrize(("kind", "read"), [(JsonLoggerCallback, rows), (CSVLoggerCallback, table), (TBXLoggerCallback, events)])
 def test_rows_go_on_behind_those_of_an_earlier_driver_and_none_is_written_twice(trial, kind, read):
     first = kind()
     for number in (1, 2):

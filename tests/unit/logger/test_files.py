@@ -18,6 +18,7 @@ from holdfast._projection.history import History
 from holdfast.errors import StorageError, TrialFailed
 from holdfast.logger.cursor import NAME, Cursor
 from holdfast.logger.files import TrialFiles
+from holdfast.logger.tensorboard import NAME as EVENTS
 from stories import EXPERIMENT_ID, Story, drawn
 
 
@@ -25,7 +26,7 @@ class Driver:
     """Follows records as a driver does: folds, then lets the files hear."""
 
     def __init__(self, directory, story, **options) -> None:
-        self.directory, self.story, self.options = str(directory), story, options
+        self.directory, self.story, self.options = str(directory), story, {"tensorboard": True, **options}
         self.state, self.history = ExperimentState(), History()
         self.files = self.new()
 
@@ -87,7 +88,7 @@ def test_a_trial_gets_the_files_of_ray_tune(tmp_path):
     story.complete(name)
     written(story, tmp_path)
     where = trial_dir(story, name, tmp_path)
-    assert sorted(os.listdir(where)) == ["params.json", "params.pkl", "progress.csv", "result.json"]
+    assert sorted(os.listdir(where)) == [EVENTS, "params.json", "params.pkl", "progress.csv", "result.json"]
     with open(os.path.join(where, "params.json"), encoding="utf-8") as file:
         assert json.load(file) == {"lr": 0.1, "net": {"width": 3}}
     with open(os.path.join(where, "params.pkl"), "rb") as file:
@@ -220,16 +221,19 @@ def test_a_failure_without_an_exception_is_a_trial_failed(tmp_path):
         assert isinstance(pickle.load(file), TrialFailed)
 
 
-@pytest.mark.parametrize(("json_files", "csv_files"), [(True, False), (False, True), (False, False)])
-def test_only_the_wanted_files_are_written(tmp_path, json_files, csv_files):
+@pytest.mark.parametrize(
+    ("json_files", "csv_files", "events"),
+    [(True, False, False), (False, True, False), (False, False, False), (False, False, True)],
+)
+def test_only_the_wanted_files_are_written(tmp_path, json_files, csv_files, events):
     story = Story()
     name = story.suggest()
     story.start(name)
     story.report(name)
     story.complete(name)
-    written(story, tmp_path, json=json_files, csv=csv_files)
+    written(story, tmp_path, json=json_files, csv=csv_files, tensorboard=events)
     where = trial_dir(story, name, tmp_path)
-    wanted = ["params.json", "params.pkl", "result.json"] * json_files + ["progress.csv"] * csv_files
+    wanted = ["params.json", "params.pkl", "result.json"] * json_files + ["progress.csv"] * csv_files + [EVENTS] * events
     assert sorted(os.listdir(where) if os.path.exists(where) else []) == sorted(wanted)
 
 
@@ -341,7 +345,7 @@ def crash_through(story, directory, rng) -> None:
 
 def _tear(driver, rng) -> None:
     """What a killed driver may leave of files that it was writing; those that the cursor vouches for were written before."""
-    sure = Cursor(driver.directory, "jc-").read()
+    sure = Cursor(driver.directory, "jct-").read()
     for trial in driver.state.trials.values():
         where = os.path.join(driver.directory, trial.dirname)
         told = driver.history.trial(trial.trial_id)
@@ -401,7 +405,7 @@ def test_the_cursor_spares_finished_trials_and_nothing_else(tmp_path):
     assert b"torn" in contents(tmp_path)[f"{story.state.trial(done).dirname}/result.json"]
     assert b"torn" not in contents(tmp_path)[f"{story.state.trial(open_).dirname}/result.json"]
     # A cursor of another boot of the machine vouches for nothing.
-    (tmp_path / NAME).write_text("999 another-boot jc-\n")
+    (tmp_path / NAME).write_text("999 another-boot jct-\n")
     driver.files = driver.new()
     driver.files.catch_up(driver.history, driver.state)
     assert b"torn" not in contents(tmp_path)[f"{story.state.trial(done).dirname}/result.json"]
