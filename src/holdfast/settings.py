@@ -21,6 +21,7 @@ SETTINGS = {
     "HOLDFAST_GPUS": "how many GPUs trials may use in all (default: as many as this process sees)",
     "HOLDFAST_RESOURCES": 'what else trials may ask for, as JSON: {"hdd": 80}',
     "HOLDFAST_GRACE_S": "how many seconds trials have to leave after Ctrl+C, SIGTERM or SIGUSR1 (default 15)",
+    "HOLDFAST_TRACKER_WAIT_S": "how many seconds the end of an experiment waits for trackers to take what is left (default 30)",
     "HOLDFAST_LOG_BYTES": "how large the log of an attempt grows before it is rotated (default 16777216; 0: without bound)",
     "HOLDFAST_CACHE_DIR": "where this machine keeps what an object store may not have yet (default ~/.cache/holdfast)",
     "HOLDFAST_TOKEN": "set by holdfast in each process that belongs to a trial: <experiment id>.<place>.<epoch>",
@@ -186,6 +187,12 @@ def grace_s() -> float:
     return 15.0 if seconds is None else max(0.0, seconds)
 
 
+def tracker_wait_s() -> float:
+    """`HOLDFAST_TRACKER_WAIT_S`."""
+    seconds = _amount("HOLDFAST_TRACKER_WAIT_S")
+    return 30.0 if seconds is None else max(0.0, seconds)
+
+
 def waiting_warned_after_s() -> float:
     """`TUNE_WARN_INSUFFICIENT_RESOURCE_THRESHOLD_S`; infinite where it is 0."""
     seconds = _amount("TUNE_WARN_INSUFFICIENT_RESOURCE_THRESHOLD_S")
@@ -210,6 +217,11 @@ def cloud(name: str) -> str:
 def store_keys() -> str:
     """`HOLDFAST_STORE_KEYS`."""
     return os.environ.get("HOLDFAST_STORE_KEYS", "")
+
+
+def tracker(name: str) -> str:
+    """One of a tracker's own variables, empty where it is not set; docs/trackers.md says which are looked at."""
+    return os.environ.get(name, "")
 
 
 def environment() -> dict[str, str]:

@@ -17,6 +17,7 @@ from holdfast._assembly.plugging import constants_of, job_at, plugins_of, renewa
 from holdfast._assembly.requests import Grants, ask_per_trial, check_recorded, grants
 from holdfast._assembly.searching import keep_memory
 from holdfast._assembly.submission import JobSpec, versions
+from holdfast._assembly.tracking import others_than_trackers, trackers_of
 from holdfast._assembly.waiting import WaitingFollower
 from holdfast._assembly.working import Working, working_of
 from holdfast._core.controller import Controller
@@ -255,7 +256,7 @@ def minds(
         namer(created, state, spec.tune_config, storage.uri, definitions, request, references),
         definitions,
     )
-    callbacks = CallbackDesk(spec.run_config.callbacks, state, roll, definitions.store)
+    callbacks = CallbackDesk(others_than_trackers(spec.run_config.callbacks), state, roll, definitions.store)
     callbacks.setup(spec.run_config.stop, created.policy.num_samples)
     callbacks.remind(cut.memories if cut else [], cut.position if cut else -1)
     if cut is not None:
@@ -286,7 +287,8 @@ def _assembled(journal: Journal, epoch: _Epoch, working: Working) -> Driver:
     placing = getattr(choices.engine, "why_waiting", None)
     told = {} if placing is None else {"placing": placing}
     waiting = WaitingFollower(controller, **told) if spec.run_config.verbose else None
-    followers: list[Follower] = [follower for follower in (files, screen, waiting) if follower is not None]
+    trackers = trackers_of(journal, created, spec)
+    followers: list[Follower] = [follower for follower in (files, screen, waiting, trackers) if follower is not None]
     taken = snapshots.Snapshots(choices.snapshot_due, position)
     clock: Clock = getattr(choices.engine, "clock", None) or SystemClock()
     strict = spec.run_config.durability == "strict"

@@ -15,6 +15,7 @@ from holdfast._assembly.places import existing, experiment_at, parent_of
 from holdfast._assembly.requests import warn_of_another
 from holdfast._assembly.same import same_job
 from holdfast._assembly.submission import JobSpec, More, Submitted, pickled, plain_name, submit, trainable_name
+from holdfast._assembly.tracking import DUE
 from holdfast._core.events import EpochEnded, ExperimentCreated
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.policy import Resume
@@ -200,10 +201,13 @@ class Handle:
     def _is_finished(self) -> bool:
         """Whether nothing is left to run: the last driver said so, nobody asks for more or for finished trials to go on.
 
-        A driver that crashed behind the last row has not said so: it owes files, dropped checkpoints, the end on record.
+        A driver that crashed behind the last row has not said so: it owes files, dropped checkpoints, the end on record. One that
+        ended with trackers behind owes them the rest.
         """
         last = None if self._more is not None else last_of_ended(self.storage)
         if last is None or not isinstance(last.event, EpochEnded) or last.event.reason != "finished":
+            return False
+        if self.storage.exists(DUE):
             return False
         resume = self._resume
         if resume.finished == "skip" and resume.errored == "skip":

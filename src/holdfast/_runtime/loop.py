@@ -239,9 +239,9 @@ class Driver:
         if reason in ("finished", "fail_fast", "failures"):
             parts.callbacks.end()
         self.record([EpochEnded(reason, detail)])
-        for follower in parts.followers:
-            follower.close()
         parts.journal.sync()
+        for follower in parts.followers:  # behind the sync: trackers are sent what is durable only
+            follower.close()
         if reason != "error":  # after an error a plug-in may have heard half of a record
             parts.snapshots.consider(self.controller, parts.advice, parts.callbacks, parts.journal, ending=True)
 

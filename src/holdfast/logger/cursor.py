@@ -1,4 +1,4 @@
-"""The cursor of the trial files: up to which position of the journal the files of finished trials are complete.
+"""A cursor: up to which position of the journal the files of finished trials are complete, or a tracker has all.
 
 A file that is only appended to, one short line each time. It is a shortcut: without it, or with one that cannot be
 trusted (the machine was restarted, so that what was written may not have reached the disk; or other files were
@@ -20,11 +20,12 @@ class Cursor:
     Args:
         directory: The experiment's.
         wanted: Which files are written, as a short word; a cursor written for others counts as none.
+        name: Of the file.
         until_boot: Whether it counts for nothing once the machine was restarted.
     """
 
-    def __init__(self, directory: str, wanted: str, *, until_boot: bool = True) -> None:
-        self._path = os.path.join(directory, NAME)
+    def __init__(self, directory: str, wanted: str, name: str = NAME, *, until_boot: bool = True) -> None:
+        self._path = os.path.join(directory, name)
         self._mark = f" {_boot_id() if until_boot else 'store'} {wanted}\n"
 
     def read(self) -> int:
