@@ -219,8 +219,8 @@ def store_keys() -> str:
     return os.environ.get("HOLDFAST_STORE_KEYS", "")
 
 
-def tracker(name: str) -> str:
-    """One of a tracker's own variables, empty where it is not set; docs/trackers.md says which are looked at."""
+def library(name: str) -> str:
+    """One of another library's own variables, empty where it is not set; docs/trackers.md and docs/integrations.md name them."""
     return os.environ.get(name, "")
 
 

@@ -63,11 +63,11 @@ class MLflowLoggerCallback(TrackerCallback):
         self._rows: dict[str, int] = {}
 
     def target(self) -> str:
-        return f"{self.tracking_uri or settings.tracker('MLFLOW_TRACKING_URI')} {self.experiment_name}"
+        return f"{self.tracking_uri or settings.library('MLFLOW_TRACKING_URI')} {self.experiment_name}"
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
         """Connects to the server."""
-        if not settings.tracker(_RETRIES):
+        if not settings.library(_RETRIES):
             os.environ[_RETRIES] = "1"  # what fails is tried again by us, and reported meanwhile
         if self.tracking_token:
             os.environ[_TOKEN] = self.tracking_token
@@ -79,7 +79,7 @@ class MLflowLoggerCallback(TrackerCallback):
             self.setup()
         name = str(trial.local_path).split(os.sep)[-2]
         if not self._experiment:
-            self._experiment = self._experiment_named(self.experiment_name or settings.tracker("MLFLOW_EXPERIMENT_NAME") or name)
+            self._experiment = self._experiment_named(self.experiment_name or settings.library("MLFLOW_EXPERIMENT_NAME") or name)
         tags = {**self.tags, "trial_name": str(trial)}
         if self.nested:
             self._parent = self._parent or self._run(f"{trial.experiment_id}/all", name, self.tags)[0]

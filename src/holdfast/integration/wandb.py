@@ -70,7 +70,7 @@ class WandbLoggerCallback(TrackerCallback):
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
         """Takes the key."""
-        self._offline = (self.kwargs.get("mode") or settings.tracker("WANDB_MODE")) in ("offline", "dryrun")
+        self._offline = (self.kwargs.get("mode") or settings.library("WANDB_MODE")) in ("offline", "dryrun")
         _take_key(self.api_key, self.api_key_path)
         _library()
 
@@ -80,7 +80,7 @@ class WandbLoggerCallback(TrackerCallback):
         os.makedirs(trial.local_path, exist_ok=True)
         name, run_id = trial.local_path.split(os.sep)[-2], _run_id(trial.local_path, trial.trial_id)
         about: dict[str, Any] = {
-            "project": self.project or settings.tracker("WANDB_PROJECT") or name,
+            "project": self.project or settings.library("WANDB_PROJECT") or name,
             "group": self.group or name,
             "dir": trial.local_path,
             **self.kwargs,
@@ -156,11 +156,11 @@ def setup_wandb(
     about: dict[str, Any] = {"resume": "allow"}
     if session is not None:
         context = session.context
-        about |= {"project": settings.tracker("WANDB_PROJECT") or context.get_experiment_name()}
+        about |= {"project": settings.library("WANDB_PROJECT") or context.get_experiment_name()}
         about |= {"group": context.get_experiment_name(), "name": context.get_trial_name(), "dir": context.get_trial_dir()}
         about |= {"id": _run_id(context.get_trial_dir(), context.get_trial_id())}
     about |= kwargs
-    if (about.get("mode") or settings.tracker("WANDB_MODE")) in ("offline", "dryrun", "disabled"):
+    if (about.get("mode") or settings.library("WANDB_MODE")) in ("offline", "dryrun", "disabled"):
         del about["resume"]
     return _library().init(config=_shown(config or {}), **about)
 
