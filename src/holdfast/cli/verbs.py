@@ -18,6 +18,7 @@ from holdfast.cli.checking import all_problems
 from holdfast.cli.differing import diff
 from holdfast.cli.doctor import doctor
 from holdfast.cli.exporting import export
+from holdfast.cli.importing import import_
 from holdfast.cli.logs import logs
 from holdfast.cli.moving import copy, rm
 from holdfast.cli.places import driver_state, experiment_at, experiments_under, told_at, trial_meant
@@ -46,7 +47,7 @@ def completion(shell: str) -> None:
     click.echo(kind(holdfast, {}, "holdfast", "_HOLDFAST_COMPLETE").source())
 
 
-for command in (run, watch, best, logs, export, diff, copy, rm, doctor, completion, *COMMANDS):
+for command in (run, watch, best, logs, export, import_, diff, copy, rm, doctor, completion, *COMMANDS):
     holdfast.add_command(command)
 
 
