@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 if sys.platform == "win32":
     raise ImportError("holdfast does not run on Windows; use it inside WSL (Windows Subsystem for Linux).")
 
+from holdfast._aliases import AliasFinder
+
 if TYPE_CHECKING:
     from holdfast.analysis import ExperimentAnalysis
     from holdfast.callback import Callback
@@ -149,6 +151,9 @@ __all__ = [
     "with_parameters",
     "with_resources",
 ]
+
+
+sys.meta_path.append(AliasFinder())
 
 
 def __getattr__(name: str) -> Any:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import ConfigError
+from holdfast.trial import Trial
 
 if TYPE_CHECKING:
     from holdfast.checkpoint import Checkpoint
     from holdfast.config import CheckpointConfig
-    from holdfast.trial import Trial
 
-__all__ = ["Experiment", "experiments_in"]
+__all__ = ["Experiment", "Trial", "experiments_in"]
+__path__: list[str] = []  # lets Python ask for the alias `holdfast.experiment.trial`
 
 
 class Experiment:

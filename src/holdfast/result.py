@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from holdfast._aliases import RESULT_KEYS
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.ids import checkpoint_name
 from holdfast._core.trial import ERROR, TERMINATED, TrialState
@@ -387,3 +388,10 @@ def _pyarrow_filesystem(what: str, place: str) -> Any:
     except ImportError:
         raise ConfigError(f"{what} needs pyarrow, which is not installed: pip install pyarrow.") from None
     return fs.S3FileSystem(**arrow_options(parse(place))) if is_uri(place) else fs.LocalFileSystem()
+
+
+def __getattr__(name: str) -> Any:
+    """The names that Ray Tune's module of this name has for the keys of rows."""
+    if name in RESULT_KEYS:
+        return RESULT_KEYS[name]
+    raise AttributeError(f"module 'holdfast.result' has no attribute {name!r}")
