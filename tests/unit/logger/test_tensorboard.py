@@ -6,11 +6,12 @@ import math
 from pathlib import Path
 
 import pytest
+from crc32c import crc32c
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
 from holdfast.errors import StorageError
-from holdfast.logger.tensorboard import NAME, EventRows
+from holdfast.logger.tensorboard import NAME, EventRows, slow_crc32c
 
 PARAMS = {"lr": 0.1, "layers": {"kind": "dense", "bias": True}, "huge": 10**400, "none": None}
 
@@ -92,3 +93,9 @@ def test_a_flipped_bit_ends_what_is_read_and_a_short_file_is_refused(file):
     Path(file.path).write_bytes(data)
     with pytest.raises(StorageError, match="where 3 were written"):
         file.rewrite(3, {}, [])
+
+
+def test_the_checksum_is_the_same_without_the_library():
+    assert slow_crc32c(b"123456789") == 0xE3069283  # the value that every description of CRC-32C gives
+    for size in (0, 1, 7, 300):
+        assert slow_crc32c(bytes(range(256)) * 2 + b"x" * size) == crc32c(bytes(range(256)) * 2 + b"x" * size)
