@@ -1,8 +1,9 @@
 """What feeds the trackers: deliveries made of the journal's durable records, in its order.
 
-Each row goes to a tracker once. In one driver that is plain: the journal is heard once, and a row that is redone after a
-crash is passed over by its number. Behind a crash nobody knows what arrived, so for every run that is not known to be
-complete all deliveries are made again, and the tracker says how many rows it has (`TrackerCallback.rows_sent`).
+Each row goes to a tracker once. In one driver that is plain: the journal is heard once, a row is sent with the decision on
+it, and one that is redone after a crash gets no second decision. Behind a crash nobody knows what arrived, so for every run
+that is not known to be complete all deliveries are made again, and the tracker says how many rows it has
+(`TrackerCallback.rows_sent`).
 """
 
 from __future__ import annotations
@@ -82,7 +83,6 @@ class TrackersFollower:
             self._couriers.append((Courier(tracker, setup, say, ended), cursor))
         self._early: list[Record] | None = []  # until the first tick
         self._pictures: dict[str, Trial] = {}  # open runs
-        self._seen: dict[str, int] = {}
         self._undecided: dict[str, ResultReported] = {}
         self._wanted: list[set[str]] | None = None  # while catching up: by courier, the runs that may lack something
         self._patience_s = _INTERRUPTED_WAIT_S
@@ -168,11 +168,11 @@ class TrackersFollower:
             self._pictures[run] = picture = copy.copy(self._roll.of(trial.trial_id))
             yield Delivery(position, "start", run, picture)
         elif isinstance(event, ResultReported):
-            if event.number > self._seen.get(run, 0):
-                self._seen[run] = event.number
-                self._undecided[run] = event
-        elif isinstance(event, DecisionMade) and run in self._undecided and run in self._pictures:
-            row, picture = self._undecided.pop(run), self._pictures[run]
+            self._undecided[run] = event
+        elif isinstance(event, DecisionMade) and run in self._pictures:
+            row, picture = self._undecided.pop(run, None), self._pictures[run]
+            if row is None or row.number != event.number:
+                return
             place = Place(trial.trial_id, trial.tag, trial.host, trial.ip, trial.pid)
             result = partial(_row, row, event.changes, place, picture)
             yield Delivery(position, "row", run, picture, row.number, result)
