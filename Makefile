@@ -11,7 +11,7 @@ PIP    := -m pip --quiet --disable-pip-version-check --no-input
 ONLY   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check fmt bench clean
+.PHONY: help demo test test-slow check docs fmt bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ check: $(VENV)/.installed ## lint, types, import contracts; no tests
 	@echo "mypy --strict"; $(BIN)/mypy --no-error-summary
 	@echo "lint-imports"; $(BIN)/lint-imports --no-logo --no-cache > $(VENV)/contracts.txt || { cat $(VENV)/contracts.txt; exit 1; }
 
+docs: $(VENV)/.installed ## the site, into site/; warnings are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 fmt: $(VENV)/.installed ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --quiet --fix .
@@ -39,7 +42,7 @@ bench: $(VENV)/.installed ## every figure beside its limit; ONLY=reports for one
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 clean: ## forget everything that was built or installed here
-	@rm -rf .venv .venv-demo dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results.json
+	@rm -rf .venv .venv-demo dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results.json
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # An environment is brought up to date when pyproject.toml changes. pip knows --group from 25.1 on.

@@ -246,8 +246,7 @@ class JupyterNotebookReporter(TableReporter):
 
     Args:
         overwrite: Whether each report takes the place of the last; else it goes below.
-        metric_columns, parameter_columns, total_samples, max_progress_rows, max_error_rows, max_column_length,
-            max_report_frequency, infer_limit, print_intermediate_tables, metric, mode, sort_by_metric: As in `TableReporter`.
+        metric_columns: As in `TableReporter`, like all that follow.
 
     Raises:
         ConfigError: IPython is not installed.
