@@ -22,7 +22,7 @@ PAGES: dict[str, list[str]] = {
         "['params.json', 'params.pkl', 'progress.csv', 'result.json'] and 3 checkpoints",
     ],
     "examples.md": [],
-    "extending.md": ["00000 ended", "00001 ended", "1.0", "2 attempts"],
+    "extending.md": ["a trial ended", "a trial ended", "1.0", "2 attempts"],
     "fault-tolerance.md": ["3 kills; [10, 10, 10]", "[]", "0", "0", "0"],
     "from-optuna.md": [],
     "getting-started.md": [],
