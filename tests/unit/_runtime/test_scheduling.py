@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from holdfast import CheckpointConfig, PlacementGroupFactory, RunConfig, TuneConfig, Tuner
@@ -209,6 +211,17 @@ def test_the_view_shows_time_and_resources(tmp_path) -> None:
     seen = []
     fit(tmp_path, Listening(t0_2=lambda view, it: seen.extend([view.time, view.total_resources()])))
     assert seen == [pytest.approx(2.0, abs=0.5), {"cpu": 2.0}]
+
+
+def test_time_that_is_played_does_not_run_on_while_a_searcher_thinks(tmp_path) -> None:
+    class Slow(Counting):
+        def suggest(self, trial_id):
+            time.sleep(0.05)
+            return super().suggest(trial_id)
+
+    seen = []
+    fit(tmp_path, Listening(t1_6=lambda view, it: seen.append(view.time)), search_alg=Slow())
+    assert seen == [pytest.approx(6.0, abs=0.5)]
 
 
 def test_an_attempt_on_its_way_to_a_changed_trial_is_taken_back(tmp_path) -> None:
