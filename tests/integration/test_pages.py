@@ -19,7 +19,7 @@ PAGES: dict[str, list[str]] = {
     "concepts.md": [
         "[3, 6]",
         "['definitions', 'journal', 'logs']",
-        "['params.json', 'params.pkl', 'progress.csv', 'result.json'] and 3 checkpoints",
+        "['events.out.tfevents.holdfast', 'params.json', 'params.pkl', 'progress.csv', 'result.json'] and 3 checkpoints",
     ],
     "examples.md": [],
     "extending.md": ["a trial ended", "a trial ended", "1.0", "2 attempts"],
