@@ -108,6 +108,14 @@ class FilesFollower:
         waiting, self._busy = self._busy, False
         return waiting
 
+    def settle(self) -> None:
+        """Nobody writes the files of an experiment that is finished on record: all of them must be there before."""
+        self._files.flush()
+        if self._policy is not None:
+            self._policy.flush()
+        if self._mirror is not None:
+            self._mirror.finish()
+
     def close(self) -> None:
         self._files.close()
         if self._policy is not None:
@@ -165,6 +173,9 @@ class ScreenFollower:
         self._console.tick(now)
         return False
 
+    def settle(self) -> None:
+        """A screen shows the end when it has come."""
+
     def close(self) -> None:
         self._console.close()
 
@@ -205,6 +216,9 @@ class ReporterFollower:
     def tick(self, now: float) -> bool:
         self._report(done=False)
         return False
+
+    def settle(self) -> None:
+        """As a screen."""
 
     def close(self) -> None:
         if not self._closed:

@@ -102,6 +102,9 @@ class TrackersFollower:
             courier.release(self._journal.durable)
         return False
 
+    def settle(self) -> None:
+        """What trackers have not taken is known by a file, and sent by whoever takes the experiment up again."""
+
     def close(self) -> None:
         if self._closed:
             return

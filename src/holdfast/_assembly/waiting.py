@@ -61,6 +61,9 @@ class WaitingFollower:
                 self._say(f"holdfast: nothing was started in {now - self._since:.0f} s: {why}")
         return False
 
+    def settle(self) -> None:
+        """There is nothing to bring."""
+
     def close(self) -> None:
         """There is nothing to finish."""
 

@@ -64,6 +64,9 @@ class Follower(Protocol):
     def tick(self, now: float) -> bool:
         """Does what has come due; returns whether something is still waiting."""
 
+    def settle(self) -> None:
+        """Brings to its place what must be there when the record says that the experiment has ended."""
+
     def close(self) -> None:
         """Finishes what is waiting."""
 
@@ -91,6 +94,14 @@ class Parts(NamedTuple):
         """Whether storage is asked by threads beside the loop: a store, which must not keep the driver from its trials."""
         return not isinstance(self.storage, AppendingStorage) and isinstance(self.clock, SystemClock)
 
+    @property
+    def two_minds(self) -> bool:
+        """Whether a searcher thinks in a thread of its own.
+
+        Not where time is played and would run on meanwhile, nor where trials run in this thread, whose chance it would draw from.
+        """
+        return isinstance(self.clock, SystemClock) and not hasattr(self.engine, "attend")
+
 
 class Driver:
     """Runs one epoch of an experiment, from the end of recovery to its end.
@@ -107,8 +118,7 @@ class Driver:
         self._began = parts.clock.monotonic() - time_before
         self._outbox: list[Command] = []
         self._timers: dict[str, float] = {}
-        self._next_tick = 0.0
-        self._busy = True
+        self._next_tick, self._busy = 0.0, True
         self._unnamed: list[tuple[str, int]] = []
         self._removals = Removals(parts.storage, parts.staged or parts.storage, parts.engine.wake, aside=parts.aside)
         self._gate = Gate(parts.controller, parts.advice)
@@ -238,6 +248,8 @@ class Driver:
             self.record(events)
         if reason in ("finished", "fail_fast", "failures"):
             parts.callbacks.end()
+        for follower in parts.followers:
+            follower.settle()
         self.record([EpochEnded(reason, detail)])
         parts.journal.sync()
         for follower in parts.followers:  # behind the sync: trackers are sent what is durable only

@@ -27,7 +27,6 @@ from holdfast._runtime.advice import Advice
 from holdfast._runtime.callbacks import CallbackDesk
 from holdfast._runtime.extending import Extension, extend
 from holdfast._runtime.loop import Driver
-from holdfast.clock import SystemClock
 from holdfast.storage.base import Storage
 
 __all__ = ["replay", "sweep", "take_over"]
@@ -89,9 +88,7 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
     foreseen = advice.desk.foreseen()
     inexact: list[InexactFound] = list(advice.mismatches)
     advice.replaying = False
-    # A searcher thinks in its own thread, but where trials run in this one, whose chance it would draw from, and where time is
-    # not real and would run on while it thinks.
-    if isinstance(parts.clock, SystemClock) and not hasattr(parts.engine, "attend"):
+    if parts.two_minds:
         advice.desk.go_live(parts.engine.wake)
     driver.record([started, *cuts, *inexact])
     still = [judgement for judgement in judged if judgement.trial_id in controller.deciding]
