@@ -35,6 +35,7 @@ class TestRayEngineOnDemand(OnDemandSuite):
         return made()
 
 
+@pytest.mark.soak
 class TestRayEngineClasses(ClassProcessSuite):
     def make_engine(self) -> Engine:
         return made()

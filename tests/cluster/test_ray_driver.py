@@ -91,6 +91,7 @@ def test_placement_groups_and_tasks_of_trials_end_with_a_killed_driver(one_node:
     wait_until(lambda: not tasks_running())
 
 
+@pytest.mark.soak
 def test_a_mailbox_that_is_killed_costs_attempts_and_no_experiment(start: Start, task: Task) -> None:
     driver = start(task)
     wait_until(lambda: acknowledged_count(task.side) >= 4, doing=driver)

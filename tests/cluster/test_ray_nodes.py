@@ -18,6 +18,8 @@ from holdfast.storage.local import LocalStorage
 from holdfast.testing.history import check_history
 from integration.drivers import Start, Task, acknowledged, needlessly_redone, side_log, wait_until_all_gone
 
+pytestmark = pytest.mark.soak  # three raylets, and machines that answer late are what they are about
+
 
 @pytest.fixture(scope="module")
 def raylets() -> Iterator[Raylets]:

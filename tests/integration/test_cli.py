@@ -159,9 +159,9 @@ def with_checkpoints(root, *, keep=0, finished=True) -> Story:
         row = story.row(name, {"loss": float(index)}, save=True)
         record = story.records.pop()
         story.state.position -= 1
-        trial.kept[-1] = type(trial.kept[-1])(saved, row.number, 1, 1.0, float(index))
+        kept = type(trial.kept[-1])(saved, row.number, 1, 1.0, float(index))
         trial.number -= 1
-        kept = trial.kept.pop()
+        trial.kept = trial.kept[:-1]
         trial.next_index = index
         import msgspec
 

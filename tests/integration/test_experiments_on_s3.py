@@ -119,17 +119,6 @@ def test_an_experiment_lives_on_a_store(place: str, tmp_path: Path) -> None:
     assert len(longer) == 4
 
 
-def test_a_checkpoint_that_is_reported_is_refused(place: str) -> None:
-    """So far: nothing would keep it."""
-
-    def saving(config: dict) -> None:
-        Path("state").write_text("1")
-        tune.report({"score": 1}, checkpoint=tune.Checkpoint.from_directory("."))
-
-    [result] = tune.Tuner(saving, run_config=tune.RunConfig(name="exp", storage_path=place, verbose=0)).fit()
-    assert "keeps none yet" in str(result.error)
-
-
 def test_run_and_the_inline_engine(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOLDFAST_ENGINE", "inline")
     first = tune.run(train, name="exp", config={"x": tune.grid_search([1, 2])}, storage_path=place, verbose=0)
