@@ -347,7 +347,9 @@ def test_a_sampler_of_the_users_own_is_called_under_given_chance() -> None:
     assert not OptunaSearch(sampler=optuna.samplers.CmaEsSampler(independent_sampler=Mine())).own_chance
 
 
-def test_it_logs_nothing_and_leaves_the_users_settings_alone(caplog) -> None:
+def test_it_logs_nothing_and_leaves_the_users_settings_alone(caplog, monkeypatch) -> None:
+    for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "optuna"]:
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)  # other libraries' `fileConfig` disables all there are
     optuna.logging.enable_propagation()
     level = optuna.logging.get_verbosity()
     try:
