@@ -51,7 +51,9 @@ def elsewhere(code: str, *values_: object) -> str:
 
 
 class TestPutAndGet:
-    @pytest.mark.parametrize("value", [None, 0, "text", b"bytes", [1, {"a": (2,)}], {1, 2}, "x" * 1_000_000])
+    @pytest.mark.parametrize(
+        "value", [None, 0, "text", b"bytes", [1, {"a": (2,)}], {1, 2}, "x" * 1_000_000], ids=lambda value: repr(value)[:20]
+    )
     def test_what_was_put_comes_back(self, value: object) -> None:
         assert get(put(value)) == value
         assert elsewhere("print(hash(repr(get(given[0]))) == hash(repr(given[1])))", put(value), value) == "True"

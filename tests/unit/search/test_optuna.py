@@ -347,11 +347,10 @@ def test_a_sampler_of_the_users_own_is_called_under_given_chance() -> None:
     assert not OptunaSearch(sampler=optuna.samplers.CmaEsSampler(independent_sampler=Mine())).own_chance
 
 
-def test_it_logs_nothing_and_leaves_the_users_settings_alone(caplog, monkeypatch) -> None:
-    for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "optuna"]:
-        monkeypatch.setattr(logging.getLogger(name), "disabled", False)  # other libraries' `fileConfig` disables all there are
+def test_it_logs_nothing_and_leaves_the_users_settings_alone(caplog) -> None:
     optuna.logging.enable_propagation()
-    level = optuna.logging.get_verbosity()
+    before, level = optuna.logging.get_verbosity(), optuna.logging.INFO
+    optuna.logging.set_verbosity(level)
     try:
         with caplog.at_level(logging.DEBUG):
             drive(ready(), 0, 4)
@@ -360,6 +359,7 @@ def test_it_logs_nothing_and_leaves_the_users_settings_alone(caplog, monkeypatch
         optuna.create_study()
         assert "A new study created" in caplog.text
     finally:
+        optuna.logging.set_verbosity(before)
         optuna.logging.disable_propagation()
 
 
