@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.raylets import one_node_cluster
-from integration.drivers import DriverProcess, Start, Task
+from integration.conftest import start  # noqa: F401 - a fixture
 
 HERE = Path(__file__).parent
 
@@ -26,17 +26,3 @@ def one_node() -> Iterator[str]:
     """The address of a cluster of one node, which this process is connected to."""
     with one_node_cluster() as address:
         yield address
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts drivers, and ends those that a failed test has left."""
-    started: list[DriverProcess] = []
-
-    def begin(task: Task, faults: str = "", before: tuple[str, ...] = ()) -> DriverProcess:
-        started.append(DriverProcess(task, faults, before))
-        return started[-1]
-
-    yield begin
-    for driver in started:
-        driver.close()
