@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 HERE = Path(__file__).parent
-OURS = ("HOLDFAST_", "TUNE_", "RAY_")
+NOT_FOR_TESTS = ("HOLDFAST_", "TUNE_", "RAY_", "PYTHONBREAKPOINT")  # Ray sets the last one in each process that it is used in
 
 # Examples are drawn from a fixed seed, so that a run can be repeated; `explore` draws fresh ones (`make test-slow`).
 hypothesis.settings.register_profile("repeat", derandomize=True, deadline=None, print_blob=True)
@@ -32,8 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No variable of the developer's shell reaches a test, and no test reaches the developer's results."""
-    for name in [name for name in os.environ if name.startswith(OURS)]:
+    """No variable of the developer's shell, or of a library, reaches a test, and no test reaches the developer's results."""
+    for name in [name for name in os.environ if name.startswith(NOT_FOR_TESTS)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOLDFAST_RESULTS_DIR", str(tmp_path_factory.getbasetemp() / "holdfast_results"))
 
