@@ -392,7 +392,15 @@ def wait_until(condition: Callable[[], object], within_s: float = PATIENCE_S, do
 
 def wait_until_stopped(driver: DriverProcess) -> None:
     """Waits until the driver has stopped itself (SIGSTOP) at a crash point."""
-    wait_until(lambda: psutil.Process(driver.pid).status() == psutil.STATUS_STOPPED, doing=driver)
+    wait_until(lambda: status_of(driver.pid) == psutil.STATUS_STOPPED, doing=driver)
+
+
+def status_of(pid: int) -> str:
+    """As psutil names it; a process that is gone is as dead as one that nobody has waited for."""
+    try:
+        return psutil.Process(pid).status()
+    except psutil.NoSuchProcess:
+        return psutil.STATUS_ZOMBIE
 
 
 def token_of(task: Task) -> str:

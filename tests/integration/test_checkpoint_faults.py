@@ -22,6 +22,7 @@ from integration.drivers import (
     Start,
     Task,
     acknowledged,
+    status_of,
     wait_until,
     wait_until_all_gone,
     wait_until_stopped,
@@ -135,16 +136,10 @@ def test_kills_while_large_checkpoints_are_saved(
     assert_nothing_lost(task, before)
 
 
-def _is_stopped(pid: int) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
-    return False
-
-
 def stopped_with_one_pending(task: Task, start: Start) -> list[Path]:
     """An experiment whose driver and worker died while a checkpoint was pending; the pending directories."""
     driver = start(task, "before_checkpoint_sync:2=stop")
-    wait_until(lambda: any(_is_stopped(pid) for pid in driver.roles()["worker"]), doing=driver)
+    wait_until(lambda: any(status_of(pid) == psutil.STATUS_STOPPED for pid in driver.roles()["worker"]), doing=driver)
     driver.kill()
     wait_until_all_gone(task)
     return sorted(Path(task.path).glob("*/.pending-*"))

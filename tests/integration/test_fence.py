@@ -22,7 +22,7 @@ from holdfast._core.events import AttemptEnded
 from holdfast._journal import read
 from holdfast._journal.lease import PATIENCE_S
 from holdfast.engines.local import LocalEngine
-from holdfast.testing.engine_suite import Stage, alive, make_job, make_order
+from holdfast.testing.engine_suite import Stage, make_job, make_order
 from holdfast.testing.history import check_history
 from integration.drivers import (
     DriverProcess,
@@ -30,6 +30,7 @@ from integration.drivers import (
     Task,
     acknowledged,
     acknowledged_count,
+    status_of,
     wait_until,
     wait_until_all_gone,
     wait_until_stopped,
@@ -142,13 +143,13 @@ def test_a_stopped_worker_whose_driver_was_replaced_harms_nothing(task: Task, st
     need_namespaces()
     task = replace(task, samples=1, workers=1)
     first = start(task, f"{point}:4=stop")
-    wait_until(lambda: any(_is_stopped(pid) for pid in first.roles()["worker"]), doing=first)
-    worker = next(pid for pid in first.roles()["worker"] if _is_stopped(pid))
+    wait_until(lambda: any(status_of(pid) == psutil.STATUS_STOPPED for pid in first.roles()["worker"]), doing=first)
+    worker = next(pid for pid in first.roles()["worker"] if status_of(pid) == psutil.STATUS_STOPPED)
     os.kill(first.pid, signal.SIGSTOP)
     start(replace(task, takeover=True), before=APART).finish()
     before = records(task)
     os.kill(worker, signal.SIGCONT)
-    wait_until(lambda: not alive(worker) or psutil.Process(worker).status() == psutil.STATUS_SLEEPING)
+    wait_until(lambda: status_of(worker) in (psutil.STATUS_SLEEPING, psutil.STATUS_ZOMBIE))
     told = go_on(first)
     assert told["error"] == "Fenced", told
     assert records(task) == before
@@ -219,7 +220,7 @@ def test_drivers_stopped_and_overtaken_at_any_moment(tmp_path: Path, start: Star
             before = lots.choice([(), APART]) if now is late else ()
             driver = start(now, f"{lots.choice(POINTS).partition(':')[0]}:{lots.randint(1, 12)}=stop", before)
             inner = driver.pid if not before else only_child(driver)
-            wait_until(lambda inner=inner, driver=driver: _is_stopped(inner) or driver.process.poll() is not None)
+            wait_until(lambda inner=inner: status_of(inner) in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE))
             stopped.append((driver, inner))
         lots.shuffle(stopped)
         last = start(late, before=lots.choice([(), APART]))
@@ -244,13 +245,6 @@ def only_child(driver: DriverProcess) -> int:
     """The driver itself, where its process is `unshare`."""
     wait_until(lambda: psutil.Process(driver.pid).children(), doing=driver)
     return psutil.Process(driver.pid).children()[0].pid
-
-
-def _is_stopped(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
-    except psutil.NoSuchProcess:
-        return False
 
 
 def need_namespaces() -> None:
