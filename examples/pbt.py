@@ -56,6 +56,7 @@ def main(results):
                 mode="max",
                 num_samples=6,
                 seed=1,
+                reuse_actors=True,  # a trial that goes on from another finds scikit-learn loaded
                 scheduler=PopulationBasedTraining(
                     time_attr="training_iteration",
                     perturbation_interval=STEP,
