@@ -33,6 +33,7 @@ from holdfast._core.events import (
     CheckpointLost,
     DecisionMade,
     EpochStarted,
+    Event,
     ExperimentCreated,
     JobExtended,
     NothingSuggested,
@@ -186,9 +187,6 @@ class Controller(msgspec.Struct):
         return self.state.over or not (self.state.unfinished or self.heard_since or self.asking)
 
 
-_TELLS_SEARCHER = frozenset({DecisionMade, AttemptEnded, AttemptLost, JobExtended})  # what may change its next answer
-
-
 class Turn:
     """The handling of one record: collects its commands and numbers its orders."""
 
@@ -198,7 +196,7 @@ class Turn:
         self.record = record
         self.commands: list[Command] = []
         event = record.event
-        if type(event) in _TELLS_SEARCHER or self.state.cancelled:
+        if self._tells_searcher(event):
             self.it.heard_since, self.it.heard_at = True, record.position
         if isinstance(event, ResultReported):
             self._on_row(event)
@@ -206,6 +204,12 @@ class Turn:
             self._on_decision(event)
         else:
             self._on_other(record)
+
+    def _tells_searcher(self, event: Event) -> bool:
+        """Whether it may change what the searcher answers next. It hears of no attempt's end but a trial's last one."""
+        if isinstance(event, (DecisionMade, JobExtended)) or self.state.cancelled:
+            return True
+        return isinstance(event, (AttemptEnded, AttemptLost)) and self.state.trial(event.trial_id).state in FINAL
 
     def _on_row(self, event: ResultReported) -> None:
         trial = self.state.trial(event.trial_id)

@@ -570,6 +570,20 @@ class TestSearcher:
         play.decide()
         assert kinds(play.end()) == ["AskSearcher"]
 
+    @pytest.mark.parametrize("how", ["lost", "failed"])
+    def test_it_is_not_asked_again_because_an_attempt_ended_of_which_it_hears_nothing(self, how: str) -> None:
+        """A question more than an uninterrupted run has may change what it answers later."""
+        play = Play(cpus=2.0, num_samples=-1, max_failures=1)
+        play.epoch()
+        play.suggest()
+        play.begin()
+        assert play.add(NothingSuggested(play.controller.asking, len(play.records) - 1, finished=False)) == []
+        if how == "lost":
+            play.epoch()
+        assert kinds(play.lose() if how == "lost" else play.end(outcome="failed")) == ["StartAttempt"]
+        play.begin()
+        assert kinds(play.end(outcome="completed")) == ["AskSearcher"]
+
     def test_one_that_gives_nothing_though_nothing_runs_ends_the_experiment(self) -> None:
         play = Play(num_samples=-1)
         play.epoch()
