@@ -83,6 +83,7 @@ def test_the_page_of_states_is_fresh() -> None:
     generator = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generator)
     assert text("docs/design/trial-states.md") == generator.page(), "run python docs/generate_states.py"
+    assert text("docs/images/trial-states.svg") == generator.drawing(), "run python docs/generate_states.py"
 
 
 def test_the_readme_lists_every_environment_variable() -> None:
