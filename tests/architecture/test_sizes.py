@@ -20,7 +20,6 @@ EXCEPTIONS: dict[str, int] = {
     "config/failure.py FailureConfig.__init__ parameters": 9,
     "config/run.py RunConfig.__init__ parameters": 18,
     "config/tune.py TuneConfig.__init__ parameters": 12,
-    "console/reporter.py JupyterNotebookReporter.__init__ parameters": 13,
     "console/reporter.py TableReporter.__init__ parameters": 12,
     "experiment.py Experiment.__init__ parameters": 18,
     "integration/mlflow.py MLflowLoggerCallback.__init__ parameters": 8,

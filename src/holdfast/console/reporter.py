@@ -246,32 +246,15 @@ class JupyterNotebookReporter(TableReporter):
 
     Args:
         overwrite: Whether each report takes the place of the last; else it goes below.
-        metric_columns: As in `TableReporter`, like all that follow.
+        *columns: The parameters of `TableReporter`, in their order.
+        **options: The same by name.
 
     Raises:
         ConfigError: IPython is not installed.
     """
 
-    def __init__(
-        self,
-        overwrite: bool = True,
-        metric_columns: Columns = None,
-        parameter_columns: Columns = None,
-        total_samples: int | None = None,
-        max_progress_rows: int = 20,
-        max_error_rows: int = 20,
-        max_column_length: int = 20,
-        max_report_frequency: float = 5,
-        infer_limit: int = 3,
-        print_intermediate_tables: bool | None = None,
-        metric: str | None = None,
-        mode: str | None = None,
-        sort_by_metric: bool = False,
-    ) -> None:
-        super().__init__(
-            metric_columns, parameter_columns, total_samples, max_progress_rows, max_error_rows, max_column_length,
-            max_report_frequency, infer_limit, print_intermediate_tables, metric, mode, sort_by_metric,
-        )  # fmt: skip
+    def __init__(self, overwrite: bool = True, *columns: Any, **options: Any) -> None:
+        super().__init__(*columns, **options)
         if find_spec("IPython") is None:
             raise ConfigError(
                 "JupyterNotebookReporter needs IPython, which is not installed: pip install ipython, or CLIReporter."
@@ -280,15 +263,8 @@ class JupyterNotebookReporter(TableReporter):
 
         self._output = Output(overwrite=overwrite)
 
-    def setup(
-        self,
-        start_time: float | None = None,
-        total_samples: int | None = None,
-        metric: str | None = None,
-        mode: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().setup(start_time, total_samples, metric, mode, **kwargs)
+    def setup(self, *told: Any, **more: Any) -> None:
+        super().setup(*told, **more)
         self._output.begin()
 
     def report(self, trials: Sequence[Trial], done: bool, *sys_info: str) -> None:
