@@ -162,6 +162,26 @@ def save(config: dict) -> None:
         tune.report({"score": config["x"] * i}, checkpoint=tune.Checkpoint.from_directory("model"))
 
 
+@pytest.mark.filterwarnings("ignore")  # the library's own warnings at its import
+def test_transformers_trainer_is_given_a_directory_on_this_machine(place: str) -> None:
+    from holdfast.integration.transformers import TuneReportCheckpointCallback
+
+    def train(config: dict[str, str]) -> None:
+        checkpoint = tune.get_checkpoint()
+        if checkpoint is None:
+            Path("saved", "checkpoint-4").mkdir(parents=True)
+            Path("saved", "checkpoint-4", "state").write_text("as it was")
+            tune.report({"found": ""}, checkpoint=tune.Checkpoint("saved"))
+            raise ValueError("once")
+        folder = TuneReportCheckpointCallback.resume_from(checkpoint)
+        tune.report({"found": Path(str(folder), "state").read_text()})
+
+    once = tune.FailureConfig(max_failures=1)
+    run = tune.RunConfig(name="exp", storage_path=place, verbose=0, engine="inline", failure_config=once)
+    [result] = tune.Tuner(train, run_config=run).fit()
+    assert result.metrics["found"] == "as it was"
+
+
 def test_results_lead_to_their_checkpoints(place: str, tmp_path: Path) -> None:
     grid = tune.Tuner(
         save,

@@ -58,11 +58,15 @@ class TuneReportCheckpointCallback(TrainerCallback):  # type: ignore[misc] # the
 
     @staticmethod
     def resume_from(checkpoint: Checkpoint | None) -> str | None:
-        """What `Trainer.train(resume_from_checkpoint=...)` takes, for `get_checkpoint()`."""
+        """What `Trainer.train(resume_from_checkpoint=...)` takes, for `get_checkpoint()`.
+
+        The files of the checkpoint that an attempt begins from are on its machine until it ends, also where results are in a cloud.
+        """
         if checkpoint is None:
             return None
-        (name,) = [name for name in os.listdir(checkpoint.path) if name.startswith("checkpoint-")]
-        return os.path.join(checkpoint.path, name)
+        with checkpoint.as_directory() as folder:
+            (name,) = [name for name in os.listdir(folder) if name.startswith("checkpoint-")]
+            return os.path.join(folder, name)
 
     def _report(self, save: Any) -> None:
         told, self._told = self._told, {}
