@@ -80,7 +80,10 @@ def test_the_reference_has_every_public_name(site: Path, room: str) -> None:
 def test_the_reference_has_what_stands_elsewhere_and_no_private_name(site: Path) -> None:
     names = documented(site)
     assert {"holdfast.tuner.Tuner.restore", "holdfast.tuner.Tuner.extend"} <= names
-    assert {"holdfast.faults.POINTS", "holdfast.engines.local.engine.LocalEngine"} <= names
+    assert {"holdfast.faults.POINTS", "holdfast.engines.local.engine.LocalEngine", "holdfast.search.imported.Past"} <= names
+    assert "holdfast.engines.ray.engine.RayEngine" in names
+    for library in ("pytorch_lightning", "keras", "xgboost", "lightgbm", "transformers", "mlflow", "wandb", "comet"):
+        assert any(name.startswith(f"holdfast.integration.{library}.") for name in names), library
     assert [name for name in names if name.rpartition(".")[2].startswith("_")] == []
 
 
