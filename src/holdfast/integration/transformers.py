@@ -60,7 +60,7 @@ class TuneReportCheckpointCallback(TrainerCallback):  # type: ignore[misc] # the
     def resume_from(checkpoint: Checkpoint | None) -> str | None:
         """What `Trainer.train(resume_from_checkpoint=...)` takes, for `get_checkpoint()`.
 
-        The files of the checkpoint that an attempt begins from are on its machine until it ends, also where results are in a cloud.
+        The files of the checkpoint that an attempt begins from are on its machine until it ends, results in a cloud or not.
         """
         if checkpoint is None:
             return None
