@@ -7,6 +7,7 @@ that is on the screen at once, it is captured with its colours and written as SV
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -88,7 +89,9 @@ def main() -> None:
                 text = captured(width, Path(folder)).rstrip()
                 console = Console(record=True, width=width, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
                 console.print(Text.from_ansi(text))
-                console.save_svg(str(IMAGES / f"live-{width}.svg"), title=f"python tune_mnist.py   ({width} columns)")
+                drawn = console.export_svg(title=f"python tune_mnist.py   ({width} columns)")
+                # rich names a font that a browser would fetch; the one that is there does as well.
+                (IMAGES / f"live-{width}.svg").write_text(re.sub(r"\s*@font-face \{.*?\}", "", drawn, flags=re.DOTALL))
                 print(Text.from_ansi(text).plain)
         finally:
             tmux("kill-server")

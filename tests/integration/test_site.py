@@ -89,7 +89,8 @@ def test_the_reference_has_what_stands_elsewhere_and_no_private_name(site: Path)
 
 def test_a_reader_fetches_nothing_from_elsewhere(site: Path) -> None:
     assert [found for page in site.rglob("*.html") for found in FETCHED.findall(page.read_text(encoding="utf-8"))] == []
-    assert [style.name for style in site.rglob("*.css") if IN_STYLES.search(style.read_text(encoding="utf-8"))] == []
+    styled = [*site.rglob("*.css"), *site.rglob("*.svg")]
+    assert [file.name for file in styled if IN_STYLES.search(file.read_text(encoding="utf-8"))] == []
 
 
 def test_what_a_page_fetches_is_found() -> None:

@@ -70,7 +70,10 @@ def _cell(value: object) -> str:
 def _of_the_whole(event: EpochStarted | EpochEnded | TailCut | InexactFound) -> str:
     if isinstance(event, EpochStarted):
         where = f"pid {event.pid} on {event.host}, engine {event.engine}"
-        return f"driver {event.epoch} in charge: {where}, {short(dict(event.resources))}"
+        amounts: dict[str, object] = dict(event.resources)
+        if "memory" in event.resources:
+            amounts["memory"] = f"{event.resources['memory'] / 2**30:.1f}GiB"
+        return f"driver {event.epoch} in charge: {where}, {short(amounts)}"
     if isinstance(event, EpochEnded):
         return f"driver ended: {event.reason}{': ' + event.detail if event.detail else ''}"
     if isinstance(event, TailCut):

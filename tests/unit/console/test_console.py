@@ -9,8 +9,11 @@ import sys
 import pytest
 from rich.console import Console
 
+from holdfast._core.events import EpochStarted, Record
 from holdfast._core.experiment import ExperimentState
+from holdfast._core.policy import Resume
 from holdfast.console import make_console
+from holdfast.console.lines import line_for
 from holdfast.console.picture import Picture, Subject
 from stories import Story
 
@@ -61,6 +64,13 @@ def test_plain_lines_tell_more_with_each_level():
     assert any("trial abcde_00000 row 1: loss=0.25 x=1" in line for line in three)
     assert not any(" row 1:" in line for line in two)
     assert one[-1] == "restore with X"
+
+
+def test_a_drivers_resources_are_told_as_people_read_them():
+    amounts = {"cpu": 2.0, "memory": 25276542976.0, "licence": 0.5}
+    began = EpochStarted(1, amounts, Resume(), "local", "host", 11, "boot", 5, {}, {})
+    line = line_for(Record(0, 1, 0.0, 0.0, began), ExperimentState(), 1, "")
+    assert line.endswith("engine local, cpu=2 memory=23.5GiB licence=0.5")
 
 
 def test_what_a_trial_says_stays_on_one_line_and_moves_no_cursor():
