@@ -7,6 +7,7 @@ import os
 import click
 
 from holdfast.cli.text import echo
+from holdfast.errors import ConfigError
 from holdfast.search.imported import Past
 
 __all__ = ["import_"]
@@ -23,14 +24,15 @@ def import_(source: str, output: str, study: str | None, metric: str | None, mod
 
     SOURCE is an Optuna storage (sqlite:///study.db, or the path of a journal file), or a directory of results of Ray Tune.
     """
-    if os.path.isdir(source):
-        if not metric:
-            raise click.UsageError("A directory of results needs --metric.")
-        past = Past.of_results(source, metric, mode)
-    else:
-        past = Past.of_optuna(source, study)
+    if os.path.isdir(source) and not metric:
+        raise click.UsageError("A directory of results needs --metric.")
     try:
+        past = Past.of_results(source, metric, mode) if metric and os.path.isdir(source) else Past.of_optuna(source, study)
         past.write(output)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
     except FileExistsError:
         raise click.UsageError(f"{output} is there already: choose another name.") from None
+    except OSError as error:
+        raise click.ClickException(f"{output} cannot be written: {error.strerror}.") from error
     echo(f"{output}: {len(past.points)} trials")

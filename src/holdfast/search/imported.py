@@ -21,6 +21,8 @@ from holdfast.values import flatten
 
 __all__ = ["Past"]
 
+_SQLITE = "sqlite:///"
+
 
 class Past(NamedTuple):
     """Trials from elsewhere.
@@ -50,17 +52,21 @@ class Past(NamedTuple):
         try:
             import optuna
             from optuna.storages.journal import JournalFileBackend
+            from sqlalchemy.exc import SQLAlchemyError
         except ImportError as error:
             raise ConfigError("Optuna is not installed: pip install 'holdfast[optuna]'.") from error
-        if "://" not in storage and not os.path.isfile(storage):
-            raise ConfigError(
-                f"There is no file {storage!r}: give a journal file of Optuna's, or a URL such as sqlite:///study.db."
-            )
-        kept = storage if "://" in storage else optuna.storages.JournalStorage(JournalFileBackend(storage))
+        file = storage.removeprefix(_SQLITE).partition("?")[0]
+        if ("://" not in storage or storage.startswith(_SQLITE)) and not os.path.isfile(file):
+            raise ConfigError(f"There is no file {file!r}: give a journal file of Optuna's, or a URL such as sqlite:///study.db.")
         try:
+            if storage.startswith(_SQLITE):  # read only: Optuna would make its tables in a database that has none
+                kept = f"{_SQLITE}file:{os.path.abspath(file)}?mode=ro&uri=true"
+            else:
+                kept = storage if "://" in storage else optuna.storages.JournalStorage(JournalFileBackend(storage))
             found = optuna.load_study(study_name=study, storage=kept)
-        except (KeyError, ValueError) as error:
-            raise ConfigError(f"{storage} holds no such study: {error}") from error
+        except (KeyError, ValueError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            why, _, _ = str(error).partition("\n")
+            raise ConfigError(f"{storage} holds no such study: {why}") from error
         if len(found.directions) > 1:
             raise ConfigError(f"The study has {len(found.directions)} objectives; only studies with one can be read.")
         mode = "max" if found.direction == optuna.study.StudyDirection.MAXIMIZE else "min"

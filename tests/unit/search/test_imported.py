@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
 import optuna
 import pytest
@@ -113,3 +114,25 @@ def test_what_cannot_be_read_is_refused_with_what_to_do(tmp_path):
         Past.read(str(tmp_path / "odd.json"))
     refused = CliRunner().invoke(holdfast, ["import", str(tmp_path), str(tmp_path / "x")])
     assert "needs --metric" in refused.output
+
+
+def test_a_source_that_is_none_is_said_in_a_sentence_and_left_as_it_is(tmp_path):
+    study_at(f"sqlite:///{tmp_path}/s.db")
+    (tmp_path / "script.py").write_text("import holdfast\n")
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE birds (name TEXT)")
+    other.close()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for words, told in (
+        ([str(tmp_path / "nowhere"), "x"], "There is no file"),
+        ([f"sqlite:///{tmp_path}/nowhere.db", "x"], "There is no file"),
+        ([f"sqlite:///{tmp_path}/other.db", "x"], "no such study"),
+        ([str(tmp_path / "script.py"), "x"], "no such study"),
+        ([f"sqlite:///{tmp_path}/s.db", "x", "--study", "other"], "no such study"),
+        ([f"sqlite:///{tmp_path}/s.db", "nowhere/x"], "cannot be written"),
+        ([str(tmp_path), "x", "--metric", "loss"], "No trial directly below"),
+    ):
+        done = CliRunner().invoke(holdfast, ["import", words[0], str(tmp_path / words[1]), *words[2:]])
+        assert (done.exit_code, done.exception.__class__) in ((1, SystemExit), (2, SystemExit)), (words, done.exception)
+        assert told in " ".join(done.output.split())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
