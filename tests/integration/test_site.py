@@ -70,6 +70,9 @@ def test_every_page_is_there(site: Path) -> None:
     pages = [page.relative_to(ROOT / "docs") for page in (ROOT / "docs").rglob("*.md")]
     built = [site / page.with_name("index.html" if page.name == "README.md" else f"{page.stem}.html") for page in pages]
     assert [page for page in built if not page.is_file()] == []
+    overview = (site / "overview.html").read_text(encoding="utf-8")  # the README, which is no index of docs/
+    assert re.search(r'<a href="?fault-tolerance.html"?', overview)
+    assert re.search(r'<a href="?overview.html#environment-variables"?', (site / "index.html").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("room", ROOMS)
