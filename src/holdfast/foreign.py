@@ -1,7 +1,7 @@
-"""References of Ray's own store, as they stand in a `param_space`.
+"""References of Ray's own store and datasets of Ray Data, as they stand in a `param_space`.
 
-This module knows that a value is such a reference by asking the Ray that this process has loaded; it never loads it. It
-refuses to know clusters: the engine `ray` alone brings these to trials.
+This module knows that a value is one of these by asking the Ray that this process has loaded; it never loads it. It refuses to
+know clusters: the engine `ray` alone brings these to trials.
 """
 
 from __future__ import annotations
@@ -16,19 +16,23 @@ from holdfast.values import Reference, by_place
 __all__ = ["ClusterRef", "is_clusters"]
 
 
+_KINDS = (("ray", "ObjectRef"), ("ray.data", "Dataset"))
+
+
 def is_clusters(value: object) -> bool:
-    """Whether a value is what `ray.put` returns."""
-    kind = getattr(sys.modules.get("ray"), "ObjectRef", None)
-    return isinstance(kind, type) and isinstance(value, kind)
+    """Whether a value is what `ray.put` returns, or a dataset of Ray Data."""
+    kinds = (getattr(sys.modules.get(module), name, None) for module, name in _KINDS)
+    return any(isinstance(kind, type) and isinstance(value, kind) for kind in kinds)
 
 
 class ClusterRef(Reference):
-    """Stands for a reference of Ray's, whose trial finds Ray's own there: `ray.get` takes it.
+    """Stands for a reference or a dataset of Ray's, whose trial finds Ray's own there: `ray.get` takes it, or it is iterated.
 
-    Its pickle for a worker is that of Ray's reference, which Ray then keeps alive for as long as the driver lives.
+    Its pickle for a worker is that of Ray's object. What that leads to in the store, Ray then keeps alive for as long as the
+    driver lives.
 
     Args:
-        reference: Ray's.
+        reference: Ray's object.
         revive: What a pickle calls that keeps no more of it than its place.
         place: Where it stands.
     """

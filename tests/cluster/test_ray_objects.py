@@ -1,7 +1,8 @@
-"""References of Ray's store, and objects of `holdfast.put`, in experiments on a Ray cluster."""
+"""References of Ray's store, datasets of Ray Data, and objects of `holdfast.put`, in experiments on a Ray cluster."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,25 @@ def test_references_of_ray_are_found_everywhere_in_a_space_and_are_given_again_o
     ]  # the first was over, the second is new
 
 
+@pytest.mark.soak
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data sets what it has deprecated
+def test_datasets_of_the_guide_are_iterated_in_trials_and_are_given_again_on_restore(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "ray.md").read_text(encoding="utf-8").replace("/nfs/results", str(tmp_path))
+    first, again = [block for block in re.findall(r"^```\n(.*?)^```$", guide, re.DOTALL | re.MULTILINE) if "ray.data.range" in block]
+    names: dict[str, Any] = {"told": [Interrupts(str(tmp_path / "flag"))]}
+    interrupted = first.replace("RunConfig(", "RunConfig(callbacks=told, ")
+    assert interrupted != first
+    with pytest.raises(RuntimeError, match="as told"):
+        exec(interrupted, names)
+    with pytest.raises(ConfigError, match=r"references at \['datasets/train\[0\]', 'datasets/train\[1\]'\]"):
+        tune.Tuner.restore(str(tmp_path / "exp"), names["train"]).fit()
+    exec(again, names)
+    assert names["results"].errors == []
+    assert sorted(result.metrics["total"] for result in names["results"]) == [sum(range(100)), sum(range(200))]
+
+
 def test_another_engine_refuses_references_of_ray(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"references of Ray's store at \['plain'.*engine='ray'"):
+    with pytest.raises(ConfigError, match=r"references of Ray's store, or datasets, at \['plain'.*engine='ray'"):
         tune.Tuner(summed, param_space=space(1), run_config=quiet(tmp_path, engine="local")).fit()
 
 
