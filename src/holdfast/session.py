@@ -77,6 +77,15 @@ class TuneContext:
         """The absolute path of the experiment's directory."""
         return self._storage
 
+    def preemption_notice(self) -> bool:
+        """Whether this machine is about to be taken away, as far as somebody has said so: a trial then does well to save.
+
+        It is said by a file, at the path that `HOLDFAST_PREEMPTION_FILE` names on that machine. Nothing else follows from it: the
+        trial goes on until it ends. Each call looks; without the variable it is always False.
+        """
+        path = settings.preemption_file()
+        return bool(path) and os.path.exists(path)
+
     def get_metadata(self) -> dict[str, Any]:
         """Always empty: a trial has no metadata of its own."""
         return {}

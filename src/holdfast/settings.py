@@ -21,6 +21,8 @@ SETTINGS = {
     "HOLDFAST_GPUS": "how many GPUs trials may use in all (default: as many as this process sees)",
     "HOLDFAST_RESOURCES": 'what else trials may ask for, as JSON: {"hdd": 80}',
     "HOLDFAST_GRACE_S": "how many seconds trials have to leave after Ctrl+C, SIGTERM or SIGUSR1 (default 15)",
+    "HOLDFAST_PREEMPTION_FILE": "a path where a file appears on a machine that is about to be taken away: trials there are told "
+    "by get_context().preemption_notice()",
     "HOLDFAST_TRACKER_WAIT_S": "how many seconds the end of an experiment waits for trackers to take what is left (default 30)",
     "HOLDFAST_LOG_BYTES": "how large the log of an attempt grows before it is rotated (default 16777216; 0: without bound)",
     "HOLDFAST_CACHE_DIR": "where this machine keeps what an object store may not have yet (default ~/.cache/holdfast)",
@@ -73,6 +75,11 @@ def cache_dir() -> str:
 def token() -> str:
     """`HOLDFAST_TOKEN`: not empty in a process that descends from a trial's worker."""
     return os.environ.get("HOLDFAST_TOKEN", "")
+
+
+def preemption_file() -> str:
+    """`HOLDFAST_PREEMPTION_FILE`, empty where it is not set."""
+    return os.environ.get("HOLDFAST_PREEMPTION_FILE", "")
 
 
 def results_dir() -> str:

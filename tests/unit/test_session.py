@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,3 +97,12 @@ def test_the_context_names_one_worker_of_one() -> None:
     assert (CONTEXT.get_experiment_name(), CONTEXT.get_trial_name(), CONTEXT.get_trial_id()) == ("exp", "t", "abcde_00001")
     assert (CONTEXT.get_trial_dir(), CONTEXT.get_storage(), CONTEXT.get_metadata()) == ("/x/t", "/x", {})
     assert CONTEXT.get_trial_resources() == PlacementGroupFactory([{"CPU": 2}])
+
+
+def test_a_preemption_is_told_by_a_file_that_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOLDFAST_PREEMPTION_FILE", raising=False)
+    assert not CONTEXT.preemption_notice()
+    monkeypatch.setenv("HOLDFAST_PREEMPTION_FILE", str(tmp_path / "notice"))
+    assert not CONTEXT.preemption_notice()
+    (tmp_path / "notice").touch()
+    assert CONTEXT.preemption_notice()

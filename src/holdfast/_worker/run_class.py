@@ -203,13 +203,15 @@ def _new(loads: Loads, config: dict[str, Any], seat: life.Seat, desk: Desk, give
 
 def _trained(instance: life.Trainable, attempt: Attempt, rules: Rules) -> str:
     """Takes steps until the trial is over; returns the attempt's outcome."""
-    able = can_save(type(instance))
+    able, warned = can_save(type(instance)), False
     while True:
         result = life.stepped(instance)
         life.told(instance, result)
         done = bool(result.get("done"))
         asked = bool(result.get("should_checkpoint"))
         due = asked or (rules.frequency and not instance.iteration % rules.frequency) or (done and rules.at_end)
+        if not warned and attempt.context.preemption_notice():
+            warned = due = True  # once: what is saved now is what the next machine begins from
         if asked and not able:
             _warn_of_saving(instance)
         saves = able and bool(due)

@@ -171,6 +171,22 @@ def test_a_result_may_ask_for_a_checkpoint(stage: Stage) -> None:
     assert stage.driver.saved() == {2: 0}
 
 
+def test_a_notice_that_the_machine_will_be_taken_away_is_answered_by_one_checkpoint(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notice = tmp_path / "notice"
+    monkeypatch.setenv("HOLDFAST_PREEMPTION_FILE", str(notice))
+
+    class Warned(Counter):
+        def step(self):
+            if self.value == 2:
+                notice.touch()
+            return super().step()
+
+    stage.run({6: "STOP"}, kind=Warned, at_end=False)
+    assert stage.driver.saved() == {3: 0}
+
+
 def test_a_callback_may_ask_for_a_checkpoint_of_a_row_that_has_none(stage: Stage) -> None:
     stage.run({2: "CONTINUE+save", 3: "CONTINUE+save", 4: "STOP+save"}, frequency=3, at_end=False)
     assert stage.driver.saved() == {3: 1}
