@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from holdfast.errors import ConfigError
 from holdfast.values import Reference, by_place
 
 __all__ = ["ClusterRef", "is_clusters"]
@@ -63,4 +64,10 @@ class ClusterRef(Reference):
     def __reduce__(self) -> tuple[Callable[..., object], tuple[Any, ...]]:
         if by_place.get():
             return self._revive, (self.named(),)
+        outsiders = getattr(sys.modules.get("ray.util.client.common"), "ClientObjectRef", ())
+        if isinstance(self.reference, outsiders):
+            raise ConfigError(
+                f"param_space has a reference of Ray's store at {self.place!r}, and this driver is outside the cluster (ray://): "
+                "such a reference leads nowhere in a trial. Use holdfast.put in the place of ray.put, or drive on a node."
+            )
         return pickle.loads, (sys.modules["ray"].cloudpickle.dumps(self.reference),)

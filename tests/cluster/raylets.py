@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -74,19 +74,33 @@ def ours_on_the_cluster() -> list[str]:
 
 
 class Raylets:
-    """A cluster of several raylets on this machine: a head that runs no trials, and nodes that do.
+    """A cluster of several raylets on this machine: a head that runs no trials, as a rule, and nodes that do.
 
     Args:
         nodes: How many nodes there are at the beginning, with so many CPUs each.
         cpus: See `nodes`.
+        head_cpus: How many the head has: with some, it runs trials as well.
+        settings: Variables of Ray's own, for all of its processes and those that this one starts meanwhile.
+        client_port: Where the head takes drivers from outside (`ray://`), if it does.
     """
 
-    def __init__(self, nodes: int, cpus: float = 1) -> None:
+    def __init__(
+        self,
+        nodes: int,
+        cpus: float = 1,
+        *,
+        head_cpus: float = 0,
+        settings: Mapping[str, str] | None = None,
+        client_port: int | None = None,
+    ) -> None:
         import ray
         from ray.cluster_utils import Cluster
 
-        os.environ.update(_QUIET)
-        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+        self._settings = {**_QUIET, **(settings or {})}
+        os.environ.update(self._settings)
+        head = {"num_cpus": head_cpus, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+        if client_port is not None:
+            head["ray_client_server_port"] = client_port
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self._cpus = cpus
         self.nodes: list[Any] = [self.add() for _ in range(nodes)]
@@ -109,6 +123,23 @@ class Raylets:
         for node in nodes:
             self._cluster.remove_node(node, allow_graceful=False)
 
+    def kill_head(self) -> None:
+        """SIGKILL of all processes of the head; this process is no longer connected."""
+        import ray
+
+        ray.shutdown()
+        for kind in self._cluster.head_node.all_processes.values():
+            for it in kind:
+                it.process.kill()
+
+    def cut_off(self, node: Any) -> list[int]:
+        """SIGSTOP of a raylet and of all that runs below it: the node is there and does not answer; the pids."""
+        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        pids = [raylet.pid, *(it.pid for it in raylet.children(recursive=True))]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        return pids
+
     def take_away(self, node: Any) -> None:
         """Tells Ray that a node is about to be taken away, and takes it away a second later, as a cloud does."""
         command = ["ray", "drain-node", "--address", self.address, "--node-id", node.node_id]
@@ -129,5 +160,5 @@ class Raylets:
         ray.shutdown()
         self._cluster.shutdown()
         wait_for_ends()
-        for name in _QUIET:
+        for name in self._settings:
             os.environ.pop(name, None)

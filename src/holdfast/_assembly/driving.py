@@ -135,8 +135,8 @@ def _refuse_clusters_references(spec: JobSpec, engine: Engine) -> None:
     places = [place for place, it in references_in(spec.param_space).items() if isinstance(it, ClusterRef)]
     if places and engine.name != "ray":
         raise ConfigError(
-            f"param_space has references of Ray's store, or datasets, at {places}, which the engine {engine.name!r} cannot bring to trials. "
-            "Run it on Ray: RunConfig(engine='ray'), or use holdfast.put in their place."
+            f"param_space has references of Ray's store, or datasets, at {places}, which the engine {engine.name!r} cannot bring "
+            "to trials. Run it on Ray: RunConfig(engine='ray'), or use holdfast.put in their place."
         )
 
 

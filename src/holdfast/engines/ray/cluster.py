@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
+from ray.util.client import ray as client
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from holdfast._core.admission import fits
 from holdfast.errors import ConfigError
 
-__all__ = ["Nodes", "amounts_of", "check_shared", "connect", "written"]
+__all__ = ["Nodes", "amounts_of", "check_shared", "connect", "is_outside", "written"]
 
 _TAKEN_AWAY = (1, 3, 4)  # "DeathReason" in `ray.nodes()`: ended in good order; drained, because preempted or because idle
 _NAMES = {"CPU": "cpu", "GPU": "gpu"}
@@ -30,6 +31,11 @@ def connect(address: str | None) -> None:
     """Connects this process to a cluster, unless it is: the one named, that of `RAY_ADDRESS`, or one started on this machine."""
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False)
+
+
+def is_outside() -> bool:
+    """Whether this process is on no node, but speaks to the cluster from outside (`ray://`)."""
+    return bool(client.is_connected())
 
 
 def amounts_of(resources: Mapping[str, float]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from holdfast._worker.keepers import keeper_of
 from holdfast._worker.protocol import Answer
 from holdfast.engines.base import Job, Observation
 from holdfast.engines.local.commits import Commits
-from holdfast.engines.ray.cluster import Nodes, amounts_of, check_shared, connect
+from holdfast.engines.ray.cluster import Nodes, amounts_of, check_shared, connect, is_outside
 from holdfast.engines.ray.crew import Crew
 from holdfast.errors import ConfigError, InternalError
 
@@ -83,13 +83,13 @@ class RayEngine:
         """Gets ready; the mailbox is started.
 
         Raises:
-            ConfigError: There are several nodes, and one does not see the experiment's directory.
+            ConfigError: There are several nodes, or this process is on none, and one does not see the experiment's directory.
             InternalError: The engine is open already.
         """
         if self._crew is not None:
             raise InternalError("RayEngine.open() was called twice.")
         nodes = self._nodes()
-        check_shared(job.experiment_dir, list(nodes.alive) if len(nodes.alive) > 1 else [])
+        check_shared(job.experiment_dir, list(nodes.alive) if len(nodes.alive) > 1 or is_outside() else [])
         self._crew = Crew(job, nodes, self._runtime_env)
         keeper = partial(keeper_of, job.experiment_dir, job.storage, patience_s=job.storage_timeout_s)
         self._commits = Commits(keeper, self.wake)
