@@ -73,7 +73,9 @@ def test_references_of_ray_are_found_everywhere_in_a_space_and_are_given_again_o
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data sets what it has deprecated
 def test_datasets_of_the_guide_are_iterated_in_trials_and_are_given_again_on_restore(tmp_path: Path) -> None:
     guide = (Path(__file__).parents[2] / "docs" / "ray.md").read_text(encoding="utf-8").replace("/nfs/results", str(tmp_path))
-    first, again = [block for block in re.findall(r"^```\n(.*?)^```$", guide, re.DOTALL | re.MULTILINE) if "ray.data.range" in block]
+    first, again = [
+        block for block in re.findall(r"^```\n(.*?)^```$", guide, re.DOTALL | re.MULTILINE) if "ray.data.range" in block
+    ]
     names: dict[str, Any] = {"told": [Interrupts(str(tmp_path / "flag"))]}
     interrupted = first.replace("RunConfig(", "RunConfig(callbacks=told, ")
     assert interrupted != first

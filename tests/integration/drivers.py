@@ -48,6 +48,7 @@ class Task:
         by_class: Whether the trainable is a class; then a stop rule ends the trials, `every` is its checkpoint_frequency,
             and a checkpoint at the end is left to the default.
         reuse: As `reuse_actors`.
+        group: Whether each trial asks for two bundles, of half a CPU each.
         population: "pbt" or "synch" for population based training, in step or not.
         first_rows: Where given, a stop rule ends trials there, and when all have ended the experiment is extended: to trials of
             `rows` rows, and by one sample.
@@ -77,6 +78,7 @@ class Task:
     restart_errored: bool = False
     by_class: bool = False
     reuse: bool = False
+    group: bool = False
     population: str = ""
     first_rows: int = 0
     durability: str = "group"
@@ -201,6 +203,8 @@ def tuner(task: Task) -> Any:
     import holdfast as tune
 
     trainable = class_trainable() if task.by_class else train
+    if task.group:
+        trainable = tune.with_resources(trainable, tune.PlacementGroupFactory([{"CPU": 0.5}, {"CPU": 0.5}]))
     if tune.Tuner.can_restore(task.path):
         how = {"takeover": task.takeover, "resume_errored": task.resume_errored, "restart_errored": task.restart_errored}
         return tune.Tuner.restore(task.path, trainable, **how)
