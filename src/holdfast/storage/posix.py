@@ -169,9 +169,8 @@ class PosixStorage:
 
     def sweep_all(self) -> int:
         """Does `sweep` wherever whole files are put; returns how many files went."""
-        return sum(
-            map(self.sweep, ("journal", "journal/epochs", "journal/packs", "journal/snapshots", "journal/cut", "definitions"))
-        )
+        journal = ("journal", *(f"journal/{folder}" for folder in ("epochs", "slots", "packs", "snapshots", "cut")))
+        return sum(map(self.sweep, (*journal, "definitions")))
 
     def resolve(self, path: str) -> str:
         """The absolute path of a relative one.

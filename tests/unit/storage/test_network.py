@@ -144,3 +144,25 @@ def test_an_experiment_lives_there_on_slots(tmp_path: Path, monkeypatch) -> None
         assert {"result.json", "progress.csv", "params.json"} <= set(os.listdir(result.path))
     again = tune.Tuner.restore(str(tmp_path / "share" / "exp"), train).fit()
     assert [result.metrics["i"] for result in again] == [3, 3]
+
+
+class EndsOnce(tune.Callback):
+    def on_trial_result(self, iteration: int, trials: list, trial: tune.Trial, result: dict, **info: object) -> None:
+        if not os.path.exists(os.path.join(os.path.dirname(trial.local_path), "ended")):
+            Path(os.path.dirname(trial.local_path), "ended").touch()
+            raise RuntimeError("the driver ends here")
+
+
+def test_what_a_killed_driver_had_staged_goes_with_the_next(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("holdfast.storage.opening.is_local", lambda _: False)
+    monkeypatch.setenv("HOLDFAST_CACHE_DIR", str(tmp_path / "cache"))
+    run = tune.RunConfig(name="exp", storage_path=tmp_path, verbose=0, engine="inline", callbacks=[EndsOnce()])
+    with pytest.raises(RuntimeError, match="ends here"):
+        tune.Tuner(train, param_space={"fails_at": 9}, run_config=run).fit()
+    staged = [tmp_path / "exp" / folder / ".tmp-0123456789abcdef" for folder in ("journal", SLOTS, "definitions")]
+    for path in staged:
+        path.write_bytes(b"half")
+    assert len(check_history(NetworkStorage(tmp_path / "exp"))) >= len(staged)
+    assert tune.Tuner.restore(tmp_path / "exp", train).fit().errors == []
+    assert [path for path in staged if path.exists()] == []
+    assert check_history(NetworkStorage(tmp_path / "exp")) == []
