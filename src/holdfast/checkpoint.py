@@ -63,10 +63,10 @@ class Checkpoint:
 
     @property
     def filesystem(self) -> Any:
-        """A `pyarrow.fs.LocalFileSystem`, or an `S3FileSystem` for a checkpoint on S3.
+        """A `pyarrow.fs.LocalFileSystem`, or an `S3FileSystem` or `AzureFileSystem` for a checkpoint there.
 
         Raises:
-            ConfigError: pyarrow is not installed, or the checkpoint is on another cloud.
+            ConfigError: pyarrow is not installed, or the checkpoint is on Google's storage.
         """
         try:
             from pyarrow import fs
@@ -77,9 +77,9 @@ class Checkpoint:
             ) from error
         if not self._uri:
             return fs.LocalFileSystem()
-        from holdfast.storage.uri import arrow_options, parse
+        from holdfast.storage.uri import arrow_filesystem, parse
 
-        return fs.S3FileSystem(**arrow_options(parse(self._uri)))
+        return arrow_filesystem(parse(self._uri))
 
     @contextlib.contextmanager
     def as_directory(self) -> Iterator[str]:

@@ -28,7 +28,7 @@ from holdfast.storage.base import Storage
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.filesystems import place_on
 from holdfast.storage.opening import inside
-from holdfast.storage.uri import arrow_options, bare, is_uri, parse
+from holdfast.storage.uri import arrow_filesystem, bare, is_uri, parse
 from holdfast.values import Reference, decode, flatten, plain
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Result:
 
     @property
     def filesystem(self) -> Any:
-        """A `pyarrow.fs.LocalFileSystem`, or an `S3FileSystem` for a place on S3; pyarrow is loaded when this is asked for."""
+        """A `pyarrow.fs.LocalFileSystem`, or an `S3FileSystem` or `AzureFileSystem`; pyarrow is loaded when this is asked for."""
         return _pyarrow_filesystem("Result.filesystem", self._place)
 
     def get_best_checkpoint(self, metric: str, mode: str) -> Checkpoint | None:
@@ -191,7 +191,7 @@ class ResultGrid(Plotted):
 
     @property
     def filesystem(self) -> Any:
-        """A `pyarrow.fs.LocalFileSystem`, or an `S3FileSystem` for a place on S3; pyarrow is loaded when this is asked for."""
+        """A `pyarrow.fs.LocalFileSystem`, or an `S3FileSystem` or `AzureFileSystem`; pyarrow is loaded when this is asked for."""
         return _pyarrow_filesystem("ResultGrid.filesystem", self._source.uri)
 
     @property
@@ -387,7 +387,7 @@ def _pyarrow_filesystem(what: str, place: str) -> Any:
         from pyarrow import fs
     except ImportError:
         raise ConfigError(f"{what} needs pyarrow, which is not installed: pip install pyarrow.") from None
-    return fs.S3FileSystem(**arrow_options(parse(place))) if is_uri(place) else fs.LocalFileSystem()
+    return arrow_filesystem(parse(place)) if is_uri(place) else fs.LocalFileSystem()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,11 @@
 """File systems that users hand over: from a `pyarrow.fs` or fsspec object and a path on it to one place.
 
     place_on("bucket/results", pyarrow.fs.S3FileSystem(...))       "s3://bucket/results?..."
+    place_on("bucket/results", gcsfs.GCSFileSystem(...))           "gs://bucket/results?..."
     place_on("results", SubTreeFileSystem("/mnt/x", LocalFileSystem()))    "/mnt/x/results"
 
-Knows what such an object says of itself. It refuses to work through one: none but a local disk, and an S3 that our own client
-speaks to, creates a file only where none is, and no experiment may live where that is missing. Neither package is imported here.
+Knows what such an object stands for. It refuses to work through one: our own clients say of a lost reply whose file stands there,
+and no other interface does. Neither package is imported here.
 """
 
 from __future__ import annotations
@@ -13,13 +14,11 @@ import os
 from typing import Any
 
 from holdfast.errors import ConfigError
+from holdfast.storage.cloud_filesystems import Said, said_by
 from holdfast.storage.opening import whereabouts
 from holdfast.storage.uri import Place, parse, remember_keys
 
 __all__ = ["place_on"]
-
-_PLAIN = ("region", "scheme", "endpoint_override")
-_UNKNOWN = ("role_arn", "tls_ca_file_path", "force_virtual_addressing")  # of an S3FileSystem, and of no use to our client
 
 
 def place_on(path: str | os.PathLike[str], filesystem: Any = None) -> str:
@@ -27,11 +26,11 @@ def place_on(path: str | os.PathLike[str], filesystem: Any = None) -> str:
 
     Args:
         path: Without a scheme where there is a file system; else as for `whereabouts`.
-        filesystem: A `pyarrow.fs.LocalFileSystem`, `S3FileSystem` or `SubTreeFileSystem` over one; fsspec's local one, bare or in
-            `PyFileSystem(FSSpecHandler(...))`; or None.
+        filesystem: A `pyarrow.fs.LocalFileSystem`, `S3FileSystem`, `GcsFileSystem`, `AzureFileSystem` or `SubTreeFileSystem` over
+            one; fsspec's local one, s3fs, gcsfs or adlfs, bare or in `PyFileSystem(FSSpecHandler(...))`; or None.
 
     Raises:
-        ConfigError: Another file system, or a path with a scheme.
+        ConfigError: Another file system, one with a setting that our client does not have, or a path with a scheme.
     """
     text = os.fspath(path)
     if filesystem is None:
@@ -40,15 +39,15 @@ def place_on(path: str | os.PathLike[str], filesystem: Any = None) -> str:
         raise ConfigError(f"{text.partition('?')[0]}: with storage_filesystem the path has no scheme; leave one of the two out.")
     while (inner := _unwrapped(filesystem, text)) is not None:
         text, filesystem = inner
-    kind = _kind(filesystem)
-    if kind == "local":
+    if _is_local(filesystem):
         return whereabouts(text)
-    if kind == "s3":
-        return _on_s3(text, filesystem)
+    said = said_by(filesystem)
+    if said is not None:
+        return _in_cloud(text, said)
     raise ConfigError(
         f"storage_filesystem={_name(filesystem)}: two drivers cannot be kept apart there, because nothing says that it creates a "
-        "file only where none is. Give pyarrow's LocalFileSystem or S3FileSystem, fsspec's local one, or none and a URI as path "
-        "(s3://, gs://, az://)."
+        "file only where none is, and whose it is when a reply is lost. Give one of pyarrow's (LocalFileSystem, S3FileSystem, "
+        "GcsFileSystem, AzureFileSystem), s3fs, gcsfs, adlfs, fsspec's local one, or none and a URI as path (s3://, gs://, az://)."
     )
 
 
@@ -63,12 +62,9 @@ def _unwrapped(filesystem: Any, path: str) -> tuple[str, Any] | None:
     return None
 
 
-def _kind(filesystem: Any) -> str:
-    arrow = str(getattr(filesystem, "type_name", ""))
-    if arrow:
-        return arrow
-    protocol = getattr(filesystem, "protocol", ())
-    return "local" if "file" in ((protocol,) if isinstance(protocol, str) else protocol) else ""
+def _is_local(filesystem: Any) -> bool:
+    protocol = getattr(filesystem, "type_name", "") or getattr(filesystem, "protocol", ())
+    return bool({"local", "file"} & set((protocol,) if isinstance(protocol, str) else protocol))
 
 
 def _name(filesystem: Any) -> str:
@@ -76,23 +72,11 @@ def _name(filesystem: Any) -> str:
     return f"{type(filesystem).__module__.partition('.')[0]}.{type(filesystem).__name__}"
 
 
-def _on_s3(path: str, filesystem: Any) -> str:
-    given: dict[str, Any] = filesystem.__reduce__()[1][0]
-    unknown = [name for name in _UNKNOWN if given.get(name)]
-    if given.get("proxy_options", {}).get("host"):
-        unknown.append("proxy_options")
-    if unknown:
-        raise ConfigError(f"storage_filesystem=S3FileSystem({unknown[0]}=...): holdfast's own client of S3 has no such setting.")
-    options = {name: str(given[name]) for name in _PLAIN if given.get(name)}
-    if not options.get("endpoint_override"):
-        options.pop("scheme", None)
-    if given.get("anonymous"):
-        options["anonymous"] = "true"
+def _in_cloud(path: str, said: Said) -> str:
     bucket, _, prefix = "/".join(part for part in path.split("/") if part).partition("/")
-    place = parse(Place("s3", "s3", bucket, prefix, options).uri)
+    place = parse(Place(said.cloud, said.cloud, bucket, prefix, said.options).uri)
     if place.prefix != prefix:
         raise ConfigError(f"{path!r}: '%', '?' and '#' have a meaning in URIs; choose a path without them.")
-    if given.get("access_key"):
-        keys = {"access_key_id": given["access_key"], "secret_access_key": given["secret_key"]}
-        remember_keys(place, {**keys, **({"session_token": given["session_token"]} if given.get("session_token") else {})})
+    if said.keys:
+        remember_keys(place, said.keys)
     return place.uri

@@ -26,7 +26,7 @@ from holdfast.storage.object_store import ObjectStorage
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["Place", "arrow_options", "bare", "is_uri", "keys_for_workers", "open_place", "parse", "remember_keys"]
+__all__ = ["Place", "arrow_filesystem", "bare", "is_uri", "keys_for_workers", "open_place", "parse", "remember_keys"]
 
 _CLOUDS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az", "abfs": "az", "abfss": "az", "adl": "az"}
 _COMMON = ("endpoint_override", "scheme", "anonymous")
@@ -42,7 +42,7 @@ _EXTRA = "{scheme}:// needs the package obstore: pip install 'holdfast[cloud]'."
 
 
 _keys: dict[str, dict[str, str]] = {}
-"""Keys that a user's own file system was given, by endpoint and bucket; of this process, and never written down."""
+"""Keys that a user's own file system was given, by cloud, endpoint, account and bucket; of this process, never written down."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -167,28 +167,54 @@ def _keys_of_environment() -> dict[str, dict[str, str]]:
     return known
 
 
+def _known_keys(place: Place) -> dict[str, str]:
+    keyed = _keyed(place)
+    return _keys.get(keyed) or _keys_of_environment().get(keyed) or {}
+
+
 def _keyed(place: Place) -> str:
-    return f"{place.options.get('endpoint_override', '')} {place.bucket}"
+    return " ".join(
+        [place.cloud, place.options.get("endpoint_override", ""), place.options.get("account_name", ""), place.bucket]
+    )
 
 
-def arrow_options(place: Place) -> dict[str, Any]:
-    """The arguments of a `pyarrow.fs.S3FileSystem` for a place; credentials it finds itself.
+def arrow_filesystem(place: Place) -> Any:
+    """The `pyarrow.fs.FileSystem` that takes a place's bucket and path, with the credentials that our own client has.
 
     Raises:
-        ConfigError: The place is not on S3.
+        ConfigError: There is none that could have them: on Google's storage, and on Azure without an account.
     """
-    if place.cloud != "s3":
-        raise ConfigError(f"{place.shown}: a pyarrow filesystem is given for s3:// only. Use as_directory() or to_directory().")
+    from pyarrow import fs
+
     config, endpoint = _config(place)
-    options: dict[str, Any] = {"region": config.get("region") or settings.cloud("AWS_REGION") or "us-east-1"}
-    if endpoint:
-        options["scheme"], _, options["endpoint_override"] = endpoint.partition("://")
-    if config.get("skip_signature"):
-        options["anonymous"] = True
-    elif known := _keys.get(_keyed(place)) or _keys_of_environment().get(_keyed(place)):
+    scheme, _, host = endpoint.partition("://")
+    if place.cloud == "s3":
+        given: dict[str, Any] = {"region": config.get("region") or settings.cloud("AWS_REGION") or "us-east-1"}
+        given.update({"scheme": scheme, "endpoint_override": host} if endpoint else {})
+        given.update({"anonymous": True} if config.get("skip_signature") else {})
         names = {"access_key_id": "access_key", "secret_access_key": "secret_key", "session_token": "session_token"}
-        options.update({names[name]: value for name, value in known.items()})
-    return options
+        given.update({names[name]: value for name, value in _known_keys(place).items() if not config.get("skip_signature")})
+        return fs.S3FileSystem(**given)
+    if place.cloud == "az" and config.get("account_name") and not config.get("skip_signature"):
+        return fs.AzureFileSystem(**_arrow_azure(config, scheme, host))
+    raise ConfigError(f"{place.shown}: no pyarrow filesystem is given for it. Use as_directory() or to_directory().")
+
+
+def _arrow_azure(config: dict[str, Any], scheme: str, host: str) -> dict[str, Any]:
+    given = {"account_name": config["account_name"]}
+    authority = host.removesuffix(f"/{config['account_name']}")
+    if authority:
+        given.update({f"{service}_storage_authority": authority for service in ("blob", "dfs")})
+        given.update({f"{service}_storage_scheme": scheme for service in ("blob", "dfs")})
+    key = config.get("account_key") or settings.cloud("AZURE_STORAGE_ACCOUNT_KEY")
+    sas = config.get("sas_key") or settings.cloud("AZURE_STORAGE_SAS_TOKEN")
+    if key:
+        given["account_key"] = key
+    elif sas:
+        given["sas_token"] = sas
+    else:  # else pyarrow looks at the environment itself
+        given.update({name: config[name] for name in ("client_id", "client_secret", "tenant_id") if name in config})
+    return given
 
 
 def _connector(place: Place) -> Callable[[bool], ObjectStore]:
@@ -222,12 +248,10 @@ def _config(place: Place) -> tuple[dict[str, Any], str]:
     endpoint = given.get("endpoint_override", "")
     if endpoint and "://" not in endpoint:
         endpoint = f"{given.get('scheme', 'https')}://{endpoint}"
-    config: dict[str, Any] = {"skip_signature": True} if given.get("anonymous", "").lower() == "true" else {}
+    anonymous = given.get("anonymous", "").lower() == "true"
+    config: dict[str, Any] = {"skip_signature": True} if anonymous else dict(_known_keys(place))
     if place.cloud == "s3":
-        known = _keys.get(_keyed(place)) or _keys_of_environment().get(_keyed(place))
-        if not config and known:
-            config.update(known)
-        elif not config and not settings.cloud("AWS_ACCESS_KEY_ID"):
+        if not config and not settings.cloud("AWS_ACCESS_KEY_ID"):
             config.update(_profile())
         config.update({"region": given["region"]} if "region" in given else {})
         endpoint = endpoint or settings.cloud("AWS_ENDPOINT_URL_S3") or settings.cloud("AWS_ENDPOINT_URL")
