@@ -76,7 +76,13 @@ class _Url(ctypes.Structure):
 
 
 class _Stat(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_uint64) for name in ("dev", "ino", "mode", "nlink", *(f"_{n}" for n in range(14))))
+    _fields_ = tuple(
+        (name, ctypes.c_uint64)
+        for name in (
+            *("dev", "ino", "mode", "nlink", "uid", "gid", "rdev", "size", "blksize", "blocks"),
+            *("atime", "mtime", "ctime", "atime_nsec", "mtime_nsec", "ctime_nsec", "used", "_"),
+        )
+    )
 
 
 class _Entry(ctypes.Structure):
@@ -91,6 +97,9 @@ class Nfs:
         for name in ("nfs_init_context", "nfs_get_error", "nfs_readdir", "nfs_parse_url_dir"):
             getattr(self._lib, name).restype = ctypes.c_void_p
         self._context = ctypes.c_void_p(self._lib.nfs_init_context())
+        self._lib.nfs4_set_client_name(
+            self._context, f"{os.getpid()} {os.urandom(8).hex()}".encode()
+        )  # one of two of a name is cut off
         self._lock = threading.Lock()
         self._handles: dict[int, ctypes.c_void_p | None] = {}
         self._numbers = itertools.count(1000)
@@ -139,6 +148,15 @@ class Nfs:
         piece = bytes(data[:2000])  # libnfs 4.0 encodes hardly larger writes in NFSv4
         return self._call("", "write", self._handles[number], ctypes.c_uint64(len(piece)), piece)
 
+    def pwrite(self, number: int, data: bytes, offset: int) -> int:
+        piece = data[:2000]
+        return self._call("", "pwrite", self._handles[number], ctypes.c_uint64(offset), ctypes.c_uint64(len(piece)), piece)
+
+    def pread(self, number: int, size: int, offset: int) -> bytes:
+        piece = ctypes.create_string_buffer(size)
+        there = self._call("", "pread", self._handles[number], ctypes.c_uint64(offset), ctypes.c_uint64(size), piece)
+        return piece.raw[:there]
+
     def fsync(self, number: int) -> None:
         if self._handles[number] is not None:
             self._call("", "fsync", self._handles[number])
@@ -151,12 +169,12 @@ class Nfs:
     def fstat(self, number: int) -> Any:
         found = _Stat()
         self._call("", "fstat64", self._handles[number], ctypes.byref(found))
-        return SimpleNamespace(st_mode=found.mode, st_nlink=found.nlink)
+        return _as_os_says(found)
 
     def lstat(self, path: str) -> Any:
         found = _Stat()
         self._call(path, "lstat64", path.encode(), ctypes.byref(found))
-        return SimpleNamespace(st_mode=found.mode, st_nlink=found.nlink)
+        return _as_os_says(found)
 
     stat = lstat
 
@@ -171,6 +189,23 @@ class Nfs:
 
     def mkdir(self, path: str) -> None:
         self._call(path, "mkdir", path.encode())
+
+    def rmdir(self, path: str) -> None:
+        self._call(path, "rmdir", path.encode())
+
+    def symlink(self, source: str, target: str) -> None:
+        self._call(target, "symlink", source.encode(), target.encode())
+
+    def readlink(self, path: str) -> str:
+        found = ctypes.create_string_buffer(4096)
+        self._call(path, "readlink", path.encode(), found, len(found))
+        return found.value.decode()
+
+    def truncate(self, path: str, length: int) -> None:
+        self._call(path, "truncate", path.encode(), ctypes.c_uint64(length))
+
+    def chmod(self, path: str, mode: int) -> None:
+        self._call(path, "chmod", path.encode(), mode)
 
     def listdir(self, path: str) -> list[str]:
         folder, names = ctypes.c_void_p(), []
@@ -197,12 +232,17 @@ class Nfs:
                 self.rmtree(full)
             else:
                 self.unlink(full)
-        self._call(path, "rmdir", path.encode())
+        self.rmdir(path)
 
     def opened(self, path: str, _: str, buffering: int = -1) -> Any:
         """A file opened for reading."""
         number = self.open(path, os.O_RDONLY)
         return _File(self, number)
+
+
+def _as_os_says(found: _Stat) -> Any:
+    times = {f"st_{name}": getattr(found, name) * 10**9 + getattr(found, f"{name}_nsec") for name in ("mtime", "ctime")}
+    return SimpleNamespace(st_mode=found.mode, st_nlink=found.nlink, st_size=found.size, st_ino=found.ino, **times)
 
 
 class _File(io.BytesIO):
