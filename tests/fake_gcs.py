@@ -1,10 +1,12 @@
 """A stand-in for Google Cloud Storage: as much of its XML API as obstore asks for, in memory, on loopback.
 
-It honours `x-goog-if-generation-match: 0` and keeps metadata; it shows which headers are sent, not how Google behaves.
+It honours `x-goog-if-generation-match: 0`, keeps metadata, puts large objects together from their parts, and has one bucket,
+named "bucket". It shows which requests are sent, not how Google behaves.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from email.utils import formatdate
@@ -12,26 +14,35 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-OBJECTS: dict[str, tuple[bytes, dict[str, str]]] = {}
+Meta = dict[str, str]
+
+OBJECTS: dict[str, tuple[bytes, Meta]] = {}
+UPLOADS: dict[str, tuple[Meta, dict[int, bytes]]] = {}
+NUMBERS = itertools.count(1)
 LOCK = threading.Lock()
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else the body of each answer waits 40 ms for the client's word that it has the headers
 
     def handle_one(self) -> None:
         parts = urlsplit(self.path)
-        key = unquote(parts.path).partition("/")[2].partition("/")[2]  # /bucket/key
+        bucket, _, key = unquote(parts.path)[1:].partition("/")
+        query = parse_qs(parts.query, keep_blank_values=True)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if bucket != "bucket":
+            return self.answer(404, b"<Error><Code>NoSuchBucket</Code></Error>")
         with LOCK:
+            if "uploads" in query or "uploadId" in query:
+                return self.answer(*self.in_parts(key, query, body))
             if self.command == "PUT":
                 if self.headers.get("x-goog-if-generation-match") == "0" and key in OBJECTS:
                     return self.answer(412)
-                meta = {name: value for name, value in self.headers.items() if name.lower().startswith("x-goog-meta-")}
-                OBJECTS[key] = (body, meta)
+                OBJECTS[key] = (body, self.meta())
                 return self.answer(200, headers={"ETag": '"1"', "x-goog-generation": "1"})
             if self.command == "GET" and not key:
-                return self.answer(200, listing(parse_qs(parts.query)))
+                return self.answer(200, listing(query))
             if key not in OBJECTS:
                 return self.answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
             if self.command == "DELETE":
@@ -47,7 +58,30 @@ class Handler(BaseHTTPRequestHandler):
         headers["Content-Range"] = f"bytes {wanted}-{len(data) - 1}/{len(data)}"
         return self.answer(206, data[int(wanted) :], headers)
 
-    do_GET = do_HEAD = do_PUT = do_DELETE = handle_one  # noqa: N815
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_one  # noqa: N815
+
+    def meta(self) -> Meta:
+        return {name: value for name, value in self.headers.items() if name.lower().startswith("x-goog-meta-")}
+
+    def in_parts(self, key: str, query: dict[str, list[str]], body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        """One request of an upload in parts: begun, a part of it, put together, or given up."""
+        if "uploads" in query:
+            name = str(next(NUMBERS))
+            UPLOADS[name] = (self.meta(), {})
+            told = f"<Bucket>bucket</Bucket><Key>{escape(key)}</Key><UploadId>{name}</UploadId>"
+            return 200, f"<InitiateMultipartUploadResult>{told}</InitiateMultipartUploadResult>".encode(), {}
+        name = query["uploadId"][0]
+        if name not in UPLOADS:
+            return 404, b"<Error><Code>NoSuchUpload</Code></Error>", {}
+        meta, parts = UPLOADS[name]
+        if self.command == "PUT":
+            parts[int(query["partNumber"][0])] = body
+            return 200, b"", {"ETag": '"part"'}
+        del UPLOADS[name]
+        if self.command == "DELETE":
+            return 204, b"", {}
+        OBJECTS[key] = (b"".join(data for _, data in sorted(parts.items())), meta)
+        return 200, b'<CompleteMultipartUploadResult><ETag>"1"</ETag></CompleteMultipartUploadResult>', {"x-goog-generation": "1"}
 
     def answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

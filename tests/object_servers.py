@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +28,14 @@ AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1
 S3_ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
 
 
+EVERYWHERE = pytest.mark.parametrize(
+    "server",
+    ["ministack", *(pytest.param(name, marks=pytest.mark.soak) for name in ("moto", "radosgw", "azurite", "fake_gcs"))],
+    indirect=True,
+)
+"""Runs a test whose `server` is the fixture of that name on each server: on one of them each time, on all in the soak tests."""
+
+
 class Server(NamedTuple):
     """A server that runs: the URI of an empty bucket in it, what the environment must say, its port and its process."""
 
@@ -37,11 +45,24 @@ class Server(NamedTuple):
     process: subprocess.Popen[bytes]
 
 
+def serving(name: str) -> AbstractContextManager[Server]:
+    """The server of that name."""
+    import ceph_cluster
+
+    return {
+        "ministack": ministack,
+        "moto": moto,
+        "radosgw": ceph_cluster.radosgw,
+        "azurite": azurite,
+        "fake_gcs": fake_gcs,
+    }[name]()
+
+
 @contextmanager
 def ministack() -> Iterator[Server]:
     with _running(_start_ministack) as (port, process):
         _make_bucket(port)
-        yield Server(_s3(port), S3_ENVIRONMENT, port, process)
+        yield Server(s3_uri(port), S3_ENVIRONMENT, port, process)
 
 
 class Fallible:
@@ -54,7 +75,7 @@ class Fallible:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.port = free_port()
-        self.uri, self.environment = _s3(self.port), S3_ENVIRONMENT
+        self.uri, self.environment = s3_uri(self.port), S3_ENVIRONMENT
 
     def start(self) -> None:
         self.process = _start_ministack(self.port, S3_PERSIST="1", S3_DATA_DIR=str(self._folder))
@@ -81,7 +102,7 @@ def _start_ministack(port: int, **more: str) -> subprocess.Popen[bytes]:
 def moto() -> Iterator[Server]:
     with _running(lambda port: _start(["bin/moto_server", "-H", "127.0.0.1", "-p", str(port)])) as (port, process):
         _make_bucket(port)
-        yield Server(_s3(port), S3_ENVIRONMENT, port, process)
+        yield Server(s3_uri(port), S3_ENVIRONMENT, port, process)
 
 
 @contextmanager
@@ -90,7 +111,7 @@ def rclone(folder: Path) -> Iterator[Server]:
     (folder / "bucket").mkdir()
     words = ["bin/rclone", "serve", "s3", str(folder), "--auth-key", "test,test", "--addr"]
     with _running(lambda port: _start([*words, f"127.0.0.1:{port}"])) as (port, process):
-        yield Server(_s3(port), S3_ENVIRONMENT, port, process)
+        yield Server(s3_uri(port), S3_ENVIRONMENT, port, process)
 
 
 @contextmanager
@@ -136,7 +157,7 @@ def answering(answer: Callable[[BaseHTTPRequestHandler, bytes], int]) -> Iterato
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield _s3(server.server_port)
+        yield s3_uri(server.server_port)
     finally:
         server.shutdown()
         thread.join()
@@ -185,7 +206,7 @@ def _start(words: list[str], environment: dict[str, str] | None = None) -> subpr
     return subprocess.Popen([str(program), *words[1:]], env={**os.environ, **(environment or {})}, stdout=quiet, stderr=quiet)
 
 
-def _s3(port: int) -> str:
+def s3_uri(port: int) -> str:
     return f"s3://bucket/some/where?endpoint_override=127.0.0.1:{port}&scheme=http"
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 
 import pytest
 from pyarrow import fs
 
+import ceph_cluster
+import given_filesystems
 import object_servers
 from holdfast._journal import Owner, open_journal
 from holdfast.clock import SystemClock
@@ -20,6 +22,7 @@ from holdfast.storage.filesystems import place_on
 from holdfast.storage.object_store import ObjectStorage
 from holdfast.storage.opening import open_storage
 from holdfast.storage.probing import probe
+from holdfast.storage.sending import PART
 from holdfast.storage.uri import keys_for_workers, open_place, parse
 from holdfast.testing.storage_suite import StorageSuite
 from journal_tools import born, note, texts
@@ -27,8 +30,8 @@ from journal_tools import born, note, texts
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("object servers")]
 
 
-class ServerSuite(StorageSuite):
-    """The suite on a server, which runs as long as the class; each test has a prefix of its own."""
+class OnAServer(StorageSuite):
+    """The suite on a server, which runs as long as the class."""
 
     serve: object = None
 
@@ -38,15 +41,28 @@ class ServerSuite(StorageSuite):
         with cls.serve() as server:
             yield server
 
+    def test_the_probe_is_content_and_leaves_nothing(self, storage: ObjectStorage) -> None:
+        probe(storage, "journal")
+        assert storage.names("journal") == []
+
+
+class ServerSuite(OnAServer):
+    """What each server must do; each test has a prefix of its own."""
+
     @pytest.fixture
     def storage(self, server: object_servers.Server, monkeypatch: pytest.MonkeyPatch) -> Storage:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         return open_place(parse(server.uri).below(os.urandom(4).hex()))
 
-    def test_the_probe_is_content_and_leaves_nothing(self, storage: ObjectStorage) -> None:
-        probe(storage, "journal")
-        assert storage.names("journal") == []
+    def test_a_large_file_goes_in_parts_and_comes_back(self, storage: ObjectStorage, tmp_path: Path) -> None:
+        sent = tmp_path / "sent"
+        sent.write_bytes(os.urandom(2 * PART + 1))
+        told = storage.send("large", str(sent), "nonce")
+        assert storage.nonce_at("large") == "nonce"
+        assert storage.fetch("large", str(tmp_path / "fetched")) == told
+        assert (tmp_path / "fetched").read_bytes() == sent.read_bytes()
+        assert storage.sizes_below("") == {"large": 2 * PART + 1}
 
     def test_of_eight_processes_one_wins_each_of_200_names(self, server: object_servers.Server, storage: ObjectStorage) -> None:
         """The race that put-if-absent exists for."""
@@ -85,27 +101,52 @@ class TestFakeGcs(ServerSuite):
     serve = staticmethod(object_servers.fake_gcs)
 
 
-class TestPyarrowS3(ServerSuite):
-    """The suite on the place that a user's own file system leads to."""
+@pytest.mark.soak
+class TestRadosgw(ServerSuite):
+    serve = staticmethod(ceph_cluster.radosgw)
 
-    serve = staticmethod(object_servers.ministack)
+
+class GivenSuite(OnAServer):
+    """The suite on the place that a user's own file system leads to, with the keys that this was given and no others."""
+
+    given: object = None
 
     @pytest.fixture
     def storage(self, server: object_servers.Server, monkeypatch: pytest.MonkeyPatch) -> Storage:
         for name in server.environment:
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setattr("holdfast.storage.uri._keys", {})
-        given = fs.S3FileSystem(
-            access_key="test",
-            secret_key="test",
-            region="us-east-1",
-            scheme="http",
-            endpoint_override=f"127.0.0.1:{server.port}",
-        )
+        given = type(self).given(server)
         place = place_on(os.urandom(4).hex(), fs.SubTreeFileSystem("bucket/some/where", given))
         for name, value in keys_for_workers().items():  # as the processes of trials, which know nothing else, find them
             monkeypatch.setenv(name, value)
+        monkeypatch.setattr("holdfast.storage.uri._keys", {})
         return open_storage(place)
+
+
+class TestPyarrowS3(GivenSuite):
+    serve = staticmethod(object_servers.ministack)
+    given = staticmethod(given_filesystems.pyarrow_s3)
+
+
+class TestS3fs(GivenSuite):
+    serve = staticmethod(object_servers.ministack)
+    given = staticmethod(given_filesystems.s3fs)
+
+
+class TestPyarrowAzure(GivenSuite):
+    serve = staticmethod(object_servers.azurite)
+    given = staticmethod(given_filesystems.pyarrow_azure)
+
+
+class TestAdlfs(GivenSuite):
+    serve = staticmethod(object_servers.azurite)
+    given = staticmethod(given_filesystems.adlfs)
+
+
+class TestGcsfs(GivenSuite):
+    serve = staticmethod(object_servers.fake_gcs)
+    given = staticmethod(given_filesystems.gcsfs)
 
 
 class TestMemory(StorageSuite):
@@ -152,13 +193,9 @@ def test_a_server_that_refuses_conditions_is_refused_at_once(as_test_user) -> No
     assert calls == ["PUT"]
 
 
-def serving(which: str) -> AbstractContextManager[object_servers.Server]:
-    return getattr(object_servers, which)()
-
-
-@pytest.mark.parametrize("which", ["ministack", "azurite"])
+@pytest.mark.parametrize("which", ["ministack", "azurite", "fake_gcs", pytest.param("radosgw", marks=pytest.mark.soak)])
 def test_a_bucket_that_is_not_there_is_never_taken_for_an_empty_one(which, monkeypatch) -> None:
-    with serving(which) as server:
+    with object_servers.serving(which) as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         storage = open_place(parse(server.uri.replace("bucket", "other")))

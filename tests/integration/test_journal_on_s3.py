@@ -9,12 +9,10 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import object_servers
 from fault_proxy import FaultProxy
 from holdfast._core.events import Woke
 from holdfast._journal import Owner, open_journal, read, verify
@@ -47,20 +45,11 @@ while True:
 """
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[object_servers.Server]:
-    with object_servers.ministack() as server:
-        yield server
-
-
 @pytest.fixture
-def uri(server: object_servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("HOLDFAST_CACHE_DIR", str(tmp_path / "here"))
-    place = parse(server.uri).below(os.urandom(4).hex())
-    born(open_place(place))
-    return place.uri
+def uri(place: str) -> str:
+    """A place with a journal that nobody has opened yet."""
+    born(open_place(parse(place)))
+    return place
 
 
 class Driver:

@@ -31,27 +31,13 @@ pytestmark = pytest.mark.xdist_group("object servers")
 Open = Callable[..., Stage]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[object_servers.Server]:
-    with object_servers.ministack() as server:
-        yield server
-
-
 @pytest.fixture
-def uri(server: object_servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("HOLDFAST_CACHE_DIR", str(tmp_path / "cache"))
-    return parse(server.uri).below(os.urandom(4).hex()).uri
-
-
-@pytest.fixture
-def open_stage(uri: str, tmp_path: Path) -> Iterator[Open]:
+def open_stage(place: str, tmp_path: Path) -> Iterator[Open]:
     """Opens an engine whose checkpoints go to the store."""
     stages: list[Stage] = []
 
     def opened(trainable: Any, engine: Engine | None = None, **changes: Any) -> Stage:
-        job = make_job(tmp_path / "experiment", trainable, **{"storage": uri, **changes})
+        job = make_job(tmp_path / "experiment", trainable, **{"storage": place, **changes})
         stages.append(Stage(engine or LocalEngine(cpus=4), job))
         return stages[-1]
 
@@ -61,8 +47,8 @@ def open_stage(uri: str, tmp_path: Path) -> Iterator[Open]:
             pass
 
 
-def there(uri: str, below: str = "trial_0") -> set[str]:
-    return set(open_place(parse(uri)).sizes_below(below))
+def there(place: str, below: str = "trial_0") -> set[str]:
+    return set(open_place(parse(place)).sizes_below(below))
 
 
 def cached(tmp_path: Path) -> list[str]:
@@ -81,7 +67,7 @@ ENGINES = pytest.mark.parametrize("engine", [lambda: LocalEngine(cpus=2), Inline
 @ENGINES
 @pytest.mark.parametrize("upload", ["sync", "async"])
 def test_they_lie_on_the_store_and_are_gone_on_from(
-    open_stage: Open, uri: str, tmp_path: Path, engine: Callable[[], Engine], upload: str
+    open_stage: Open, place: str, tmp_path: Path, engine: Callable[[], Engine], upload: str
 ) -> None:
     stage, order = open_stage(as_function(save_each_step), engine(), upload=upload), make_order(config={"steps": 3}, grant=4)
     (end,) = stage.run(order)
@@ -90,7 +76,7 @@ def test_they_lie_on_the_store_and_are_gone_on_from(
     late = [seen.saved for seen in stage.seen if isinstance(seen, CheckpointCommitted)]
     saved = late if upload == "async" else [row.saved for row in rows]
     assert [one.index for one in saved if one is not None] == [4, 5, 6]
-    assert there(uri) == {f"{checkpoint_name(index)}/{name}" for index in (4, 5, 6) for name in ("state", MANIFEST)}
+    assert there(place) == {f"{checkpoint_name(index)}/{name}" for index in (4, 5, 6) for name in ("state", MANIFEST)}
     assert not [name for name in os.listdir(stage.dir_of(order)) if name.startswith((".", "checkpoint"))]
     assert saved[0] is not None
     again = resumed(saved[0], grant=7)
@@ -99,7 +85,7 @@ def test_they_lie_on_the_store_and_are_gone_on_from(
     assert cached(tmp_path) == []
 
 
-def test_a_class_trainable_saves_there_and_goes_on(open_stage: Open, uri: str) -> None:
+def test_a_class_trainable_saves_there_and_goes_on(open_stage: Open, place: str) -> None:
     stage = open_stage(as_class(save_each_step), class_trainable=True, checkpoint_frequency=1)
     order = make_order(config={"steps": 9})
     stage.answers[0, 2] = "STOP"
@@ -112,12 +98,12 @@ def test_a_class_trainable_saves_there_and_goes_on(open_stage: Open, uri: str) -
     assert stage.metrics_of(again) == [{"step": 2}]
 
 
-def test_a_broken_one_is_found_before_the_trial_begins(open_stage: Open, uri: str) -> None:
+def test_a_broken_one_is_found_before_the_trial_begins(open_stage: Open, place: str) -> None:
     stage, order = open_stage(as_function(save_each_step)), make_order(config={"steps": 1})
     stage.run(order)
     saved = stage.rows_of(order)[0].saved
     assert saved is not None
-    open_place(parse(uri)).put(f"trial_0/{checkpoint_name(0)}/state", b"?" * saved.size)
+    open_place(parse(place)).put(f"trial_0/{checkpoint_name(0)}/state", b"?" * saved.size)
     (end,) = stage.run(resumed(saved))
     assert end.failure is not None
     assert end.failure.kind == "checkpoint"
@@ -138,7 +124,7 @@ def save_many(config: dict[str, Any]) -> None:
 
 
 def test_a_worker_killed_while_it_uploads_leaves_nothing_that_a_row_names(
-    open_stage: Open, uri: str, monkeypatch: pytest.MonkeyPatch
+    open_stage: Open, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = open_stage(save_many, environment={**os.environ, "HOLDFAST_FAULTS": "mid_checkpoint_upload:9=kill"})
     order = make_order(config={"files": 60})
@@ -146,8 +132,8 @@ def test_a_worker_killed_while_it_uploads_leaves_nothing_that_a_row_names(
     assert end.failure is not None
     assert end.failure.signal == 9
     assert stage.rows_of(order) == []
-    assert 9 <= len(there(uri)) < 60
-    assert f"{checkpoint_name(0)}/{MANIFEST}" not in there(uri)
+    assert 9 <= len(there(place)) < 60
+    assert f"{checkpoint_name(0)}/{MANIFEST}" not in there(place)
     stage.engine.close()
     # The next attempt begins behind what the first was granted.
     other = open_stage(save_many)
@@ -186,15 +172,15 @@ def completed(stage: Stage, saved: Saved, name: str = "2.7.0") -> CheckpointComm
 
 @pytest.mark.parametrize("point", ["mid_checkpoint_upload:9", "before_checkpoint_rename", "before_checkpoint_told"])
 def test_what_a_killed_worker_left_pending_is_completed_without_sending_it_again(
-    open_stage: Open, server: object_servers.Server, uri: str, point: str
+    open_stage: Open, server: object_servers.Server, place: str, point: str
 ) -> None:
     faults = {**os.environ, "HOLDFAST_FAULTS": f"{point}=kill"}
     stage = open_stage(save_many, upload="async", environment=faults)
     saved = left_pending(stage)
-    before = there(uri)
+    before = there(place)
     stage.engine.close()
     with FaultProxy(server.port, lambda *_: "") as proxy:
-        other = open_stage(save_many, upload="async", storage=uri.replace(f"%3A{server.port}", f"%3A{proxy.port}"))
+        other = open_stage(save_many, upload="async", storage=place.replace(f"%3A{server.port}", f"%3A{proxy.port}"))
         assert completed(other, saved) == CheckpointCommitted("abcde_00000", 1, 1, saved, "2.7.0")
         assert completed(other, saved, "3.1.0") == CheckpointCommitted("abcde_00000", 1, 1, saved, "3.1.0")
         sent = [request for request, _ in proxy.log if request.startswith("PUT")]
@@ -206,14 +192,14 @@ def test_what_a_killed_worker_left_pending_is_completed_without_sending_it_again
         other.engine.close()
 
 
-def test_one_whose_machine_is_lost_is_lost(open_stage: Open, uri: str) -> None:
+def test_one_whose_machine_is_lost_is_lost(open_stage: Open, place: str) -> None:
     stage = open_stage(save_many, upload="async", environment={**os.environ, "HOLDFAST_FAULTS": "mid_checkpoint_upload:9=kill"})
     saved = left_pending(stage)
     Path(stage.job.experiment_dir, "trial_0", pending_name(0)).rename(Path(stage.job.experiment_dir, "elsewhere"))
     answer = completed(stage, saved)
     assert isinstance(answer, CheckpointLost)
     assert "gone from this machine" in answer.problem
-    assert there(uri) == set()  # what had been sent of it is nobody's
+    assert there(place) == set()  # what had been sent of it is nobody's
 
 
 def wait_for_all(config: dict[str, Any]) -> None:
@@ -227,7 +213,7 @@ def wait_for_all(config: dict[str, Any]) -> None:
 
 
 def test_four_that_exploit_one_donor_download_it_once(
-    open_stage: Open, server: object_servers.Server, uri: str, tmp_path: Path
+    open_stage: Open, server: object_servers.Server, place: str, tmp_path: Path
 ) -> None:
     stage = open_stage(as_function(save_each_step))
     donor = make_order(config={"steps": 1})
@@ -235,7 +221,7 @@ def test_four_that_exploit_one_donor_download_it_once(
     saved = stage.rows_of(donor)[0].saved
     stage.engine.close()
     with FaultProxy(server.port, lambda *_: "") as proxy:
-        other = open_stage(wait_for_all, storage=uri.replace(f"%3A{server.port}", f"%3A{proxy.port}"))
+        other = open_stage(wait_for_all, storage=place.replace(f"%3A{server.port}", f"%3A{proxy.port}"))
         orders = [
             make_order(index, attempt=1, resume=saved, source="trial_0", donor="abcde_00000", config={}) for index in range(1, 5)
         ]
@@ -258,12 +244,14 @@ def test_four_that_exploit_one_donor_download_it_once(
 
 @pytest.mark.parametrize("upload", ["sync", "async"])
 @pytest.mark.parametrize("seed", range(2))
-def test_a_bad_network_changes_nothing(open_stage: Open, server: object_servers.Server, uri: str, upload: str, seed: int) -> None:
+def test_a_bad_network_changes_nothing(
+    open_stage: Open, server: object_servers.Server, place: str, upload: str, seed: int
+) -> None:
     print("seed", seed)
     chance, kinds = random.Random(seed), ["503", "429", "409", "drop before", "drop after", "truncate"]
     with FaultProxy(server.port, lambda *_: chance.choice(kinds) if chance.random() < 0.3 else "") as proxy:
         stage = open_stage(
-            as_function(save_each_step), upload=upload, storage=uri.replace(f"%3A{server.port}", f"%3A{proxy.port}")
+            as_function(save_each_step), upload=upload, storage=place.replace(f"%3A{server.port}", f"%3A{proxy.port}")
         )
         order = make_order(config={"steps": 8})
         (end,) = stage.run(order)
@@ -276,4 +264,4 @@ def test_a_bad_network_changes_nothing(open_stage: Open, server: object_servers.
         assert stage.metrics_of(again) == [{"step": 7}, {"step": 8}]
         stage.engine.close()
     assert {fate for _, fate in proxy.log} > {""}
-    assert there(uri) >= {f"{checkpoint_name(index)}/{name}" for index in range(9) for name in ("state", MANIFEST)}
+    assert there(place) >= {f"{checkpoint_name(index)}/{name}" for index in range(9) for name in ("state", MANIFEST)}

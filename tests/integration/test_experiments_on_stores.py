@@ -1,4 +1,4 @@
-"""Whole experiments on a real S3 server: killed, overtaken, moved, and cut off from it."""
+"""Whole experiments on object stores: killed, overtaken, moved, and cut off from them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,34 +14,31 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import holdfast as tune
 import object_servers
 from fault_proxy import FaultProxy
+from holdfast.cli.verbs import holdfast
 from holdfast.errors import ConfigError, ExperimentExists, StorageError
 from holdfast.logger import CSVLoggerCallback, JsonLoggerCallback
 from holdfast.storage.object_store import ObjectStorage
 from holdfast.storage.opening import inside, open_storage
 from holdfast.storage.uri import open_place, parse
 from holdfast.testing.history import check_history
-from integration.drivers import Start, Task, acknowledged, acknowledged_count, side_log, wait_until, wait_until_all_gone
+from integration import drivers
+from integration.drivers import (
+    Start,
+    Task,
+    acknowledged,
+    acknowledged_count,
+    needlessly_redone,
+    side_log,
+    wait_until,
+    wait_until_all_gone,
+)
 
 SEED = 20261128
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[object_servers.Server]:
-    with object_servers.ministack() as server:
-        yield server
-
-
-@pytest.fixture
-def place(server: object_servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A place of its own in the bucket, with the environment that leads there and an empty cache."""
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("HOLDFAST_CACHE_DIR", str(tmp_path / "cache"))
-    return inside(server.uri, os.urandom(4).hex())
 
 
 @pytest.fixture
@@ -82,6 +80,7 @@ def assert_files_tell_the_history(storage: ObjectStorage) -> None:
         assert [int(row["training_iteration"]) for row in table] == list(rows["training_iteration"])
 
 
+@object_servers.EVERYWHERE
 def test_an_experiment_lives_on_a_store(place: str, tmp_path: Path) -> None:
     made = tuner(place, {"x": tune.grid_search([1, 2]), "fails": tune.grid_search([False, True])})
     path = inside(place, "exp")
@@ -119,6 +118,7 @@ def test_an_experiment_lives_on_a_store(place: str, tmp_path: Path) -> None:
     assert len(longer) == 4
 
 
+@object_servers.EVERYWHERE
 def test_run_and_the_inline_engine(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOLDFAST_ENGINE", "inline")
     first = tune.run(train, name="exp", config={"x": tune.grid_search([1, 2])}, storage_path=place, verbose=0)
@@ -175,6 +175,7 @@ class Dies(tune.Callback):
             raise RuntimeError("the driver ends here")
 
 
+@object_servers.EVERYWHERE
 def test_loggers_of_the_user_go_on_on_another_machine(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match="ends here"):
         tuner(place, {"x": 1}, callbacks=[CSVLoggerCallback(), JsonLoggerCallback(), Dies(2)]).fit()
@@ -192,6 +193,7 @@ def test_loggers_of_the_user_go_on_on_another_machine(place: str, tmp_path: Path
         tune.Result.from_path(inside(place, "exp"))
 
 
+@object_servers.EVERYWHERE
 @pytest.mark.parametrize("same_machine", [True, False])
 def test_killed_at_random_moments_and_restored(same_machine: bool, task: Task, start: Start, tmp_path: Path) -> None:
     """On another machine the cache is empty: there, `strict` is what loses nothing."""
@@ -241,6 +243,42 @@ def assert_no_artifact_is_missing(storage: ObjectStorage, side: str) -> None:
         assert rows <= set(storage.read(f"{there[name]}/{name}").decode().split())
 
 
+@pytest.mark.parametrize("server", ["azurite", "fake_gcs"], indirect=True)
+def test_killed_restored_on_another_machine_and_looked_at(task: Task, start: Start, tmp_path: Path) -> None:
+    """The one story that is told of each cloud each time. The others: soak tests."""
+    task = replace(task, rows=6, samples=2, every=1, num_to_keep=2, durability="strict", checkpoint_bytes=100_000)
+    killed = start(task)
+    wait_until(lambda: acknowledged_count(task.side) > 2, doing=killed)
+    killed.kill()
+    wait_until_all_gone(task)
+    elsewhere = replace(task, environment={"HOLDFAST_CACHE_DIR": str(tmp_path / "another")}, takeover=True)
+    assert start(elsewhere).finish() == {"trials": 2, "errors": []}
+    assert check_history(task.storage, acknowledged(task.side)) == []
+    assert needlessly_redone(task.side) == []
+    assert_files_tell_the_history(task.storage)
+    results = tune.Tuner.restore(task.path, drivers.train).get_results()
+    assert (len(results), results.num_errors) == (2, 0)
+    best = results.get_best_result()
+    with best.checkpoint.as_directory() as folder:
+        assert json.loads(Path(folder, "state.json").read_text()) == {"next": 6}
+        assert os.path.getsize(os.path.join(folder, "weights")) == 100_000
+    older = best.best_checkpoints[0][0].path
+    assert older.startswith(f"{best.path}/checkpoint_")
+    copy = tune.Checkpoint(inside(task.path, "/".join(older.split("/")[-2:]))).to_directory()
+    assert json.loads(Path(copy, "state.json").read_text()) == {"next": 5}
+    shutil.rmtree(copy)
+    for words in (
+        ["ls", task.storage_path],
+        ["show", task.path],
+        ["best", task.path],
+        ["verify", task.path],
+        ["export", task.path],
+    ):
+        told = CliRunner().invoke(holdfast, words)
+        assert told.exit_code == 0, told.output
+
+
+@object_servers.EVERYWHERE
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_of_two_drivers_at_once_one_is_told_so(elsewhere: bool, task: Task, start: Start, tmp_path: Path) -> None:
     """Overtaken while it is stopped, the first wakes up, learns it, and leaves no mark."""
@@ -261,6 +299,7 @@ def test_of_two_drivers_at_once_one_is_told_so(elsewhere: bool, task: Task, star
     wait_until_all_gone(second)
 
 
+@object_servers.EVERYWHERE
 def test_faults_of_the_network_lose_nothing(server: object_servers.Server, task: Task, start: Start) -> None:
     """Requests that never arrive, replies that never come, refusals that pass: one in seven, on the way of driver and workers."""
     lots = random.Random(SEED)

@@ -1,4 +1,4 @@
-"""Whole experiments whose checkpoints lie on a real S3 server: killed anywhere, restored, nothing lost and nothing left over."""
+"""Whole experiments whose checkpoints lie on object stores: killed anywhere, restored, nothing lost and nothing left over."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import json
 import os
 import random
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pyarrow import fs
 
+import given_filesystems
 import holdfast as tune
 import object_servers
 from fault_proxy import FaultProxy
@@ -22,26 +21,13 @@ from holdfast._core.ids import MANIFEST, checkpoint_name
 from holdfast._journal import Owner, open_journal, read
 from holdfast._projection.history import load_state
 from holdfast.clock import SystemClock
+from holdfast.errors import ConfigError
 from holdfast.storage.opening import inside
 from holdfast.storage.uri import open_place, parse
 from holdfast.testing.history import check_history
 from integration.drivers import Start, Task, acknowledged, acknowledged_count, wait_until, wait_until_all_gone
 
 UPLOADS = ["sync", "async"]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[object_servers.Server]:
-    with object_servers.ministack() as server:
-        yield server
-
-
-@pytest.fixture
-def place(server: object_servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("HOLDFAST_CACHE_DIR", str(tmp_path / "cache"))
-    return inside(server.uri, os.urandom(4).hex())
 
 
 @pytest.fixture
@@ -69,6 +55,7 @@ def assert_all_is_well(task: Task, tmp_path: Path) -> None:
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".taken"] == []
 
 
+@object_servers.EVERYWHERE
 @pytest.mark.parametrize("upload", UPLOADS)
 @pytest.mark.parametrize(
     "point",
@@ -101,6 +88,7 @@ def test_workers_that_die_at_a_named_point(task: Task, start: Start, tmp_path: P
     assert not [record for record in read(task.storage) if isinstance(record.event, CheckpointLost)]
 
 
+@object_servers.EVERYWHERE
 @pytest.mark.parametrize("upload", UPLOADS)
 @pytest.mark.parametrize("population", ["", "pbt"])
 @pytest.mark.parametrize("seed", range(2))
@@ -125,6 +113,7 @@ def test_killed_at_random_moments_and_restored(
     assert_all_is_well(task, tmp_path)
 
 
+@object_servers.EVERYWHERE
 def test_what_is_pending_outlives_a_driver_that_came_to_nothing(task: Task, start: Start, tmp_path: Path) -> None:
     """Between the driver that left it and the one that completes it another took charge, as `holdfast repair` does."""
     task = replace(task, upload="async", samples=1)
@@ -139,6 +128,7 @@ def test_what_is_pending_outlives_a_driver_that_came_to_nothing(task: Task, star
     assert not [record for record in read(task.storage) if isinstance(record.event, CheckpointLost)]
 
 
+@object_servers.EVERYWHERE
 def test_another_machine_goes_on_from_the_store(task: Task, start: Start, tmp_path: Path) -> None:
     """With an empty cache: what was pending there is lost by name, and its row stands."""
     task = replace(task, upload="async", durability="strict", takeover=True)
@@ -182,6 +172,7 @@ def test_transformers_trainer_is_given_a_directory_on_this_machine(place: str) -
     assert result.metrics["found"] == "as it was"
 
 
+@object_servers.EVERYWHERE
 def test_results_lead_to_their_checkpoints(place: str, tmp_path: Path) -> None:
     grid = tune.Tuner(
         save,
@@ -194,8 +185,12 @@ def test_results_lead_to_their_checkpoints(place: str, tmp_path: Path) -> None:
     assert best.checkpoint.path == f"{best.path}/checkpoint_000002"
     with best.checkpoint.as_directory() as folder:
         assert json.loads(Path(folder, "state.json").read_text()) == {"i": 2}
-    with best.checkpoint.filesystem.open_input_stream(f"{best.checkpoint.path}/state.json") as file:
-        assert json.loads(file.read()) == {"i": 2}
+    if parse(place).cloud == "gs":
+        with pytest.raises(ConfigError, match="Use as_directory"):
+            best.checkpoint.filesystem.get_file_info(best.checkpoint.path)
+    else:
+        with best.checkpoint.filesystem.open_input_stream(f"{best.checkpoint.path}/state.json") as file:
+            assert json.loads(file.read()) == {"i": 2}
     assert [row["score"] for _, row in best.best_checkpoints] == [0, 2, 4]
     first = best.best_checkpoints[0][0]
     assert json.loads(Path(first.to_directory(tmp_path / "copy"), "state.json").read_text()) == {"i": 0}
@@ -207,14 +202,16 @@ def test_results_lead_to_their_checkpoints(place: str, tmp_path: Path) -> None:
     assert again.checkpoint == best.checkpoint
 
 
+@pytest.mark.parametrize("fsspec", [False, True])
 def test_a_file_system_with_keys_of_its_own(
-    place: str, server: object_servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fsspec: bool, place: str, server: object_servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in server.environment:
         monkeypatch.delenv(name)
     monkeypatch.setattr("holdfast.storage.uri._keys", {})
-    keys = {"access_key": "somebody", "secret_key": "hidden-from-all"}
-    given = fs.S3FileSystem(region="us-east-1", scheme="http", endpoint_override=f"127.0.0.1:{server.port}", **keys)
+    given = (
+        given_filesystems.s3fs(server, "hidden-from-all") if fsspec else given_filesystems.pyarrow_s3(server, "hidden-from-all")
+    )
     path = f"bucket/{parse(place).prefix}"
     run = tune.RunConfig(name="exp", storage_path=path, storage_filesystem=given, verbose=0)
     grid = tune.Tuner(save, param_space={"x": tune.grid_search([1, 2])}, run_config=run).fit()
@@ -236,6 +233,7 @@ def test_a_file_system_with_keys_of_its_own(
         assert b"hidden-from-all" not in file.read_bytes()
 
 
+@object_servers.EVERYWHERE
 @pytest.mark.parametrize("upload", UPLOADS)
 def test_a_bad_network_loses_nothing(
     task: Task, start: Start, server: object_servers.Server, upload: str, tmp_path: Path

@@ -16,6 +16,7 @@ from holdfast.cli.verbs import holdfast
 from holdfast.storage.opening import inside, open_storage
 from integration.drivers import Start, Task, acknowledged_count, wait_until
 
+pytestmark = object_servers.EVERYWHERE
 SPACE = {"x": tune.grid_search([1, 2]), "fails": tune.grid_search([False, True])}
 
 
@@ -25,12 +26,6 @@ def train(config: dict) -> None:
         tune.report({"score": config["x"] * i})
     if config["fails"]:
         raise ValueError("boom")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[object_servers.Server]:
-    with object_servers.ministack() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
