@@ -216,17 +216,16 @@ class ObjectStorage:
 
         key = self._key(path)
 
-        def attempt() -> None:
-            below = [meta["path"] for page in obstore.list(self._store, f"{key}/") for meta in page]
-            _delete(self._store, [key, *below])
+        def attempt() -> list[str]:
+            return [meta["path"] for page in obstore.list(self._store, f"{key}/") for meta in page]
 
-        self._patience.call("delete", path, attempt)
+        below = self._patience.call("delete", path, attempt)
+        _delete_all(self._patience, lambda: self._store, path, [key, *below])
 
     def delete_files(self, paths: Sequence[str]) -> None:
         """Removes objects, 1,000 in a request where the store can; passes over those that are not there."""
-        keys = [self._key(path) for path in paths]
-        if keys:
-            self._patience.call("delete", paths[0], lambda: _delete(self._store, keys))
+        if paths:
+            _delete_all(self._patience, lambda: self._store, paths[0], [self._key(path) for path in paths])
 
     def nonce_at(self, path: str) -> str:
         """The nonce of the object that stands there; empty where it carries none.
@@ -253,21 +252,31 @@ class ObjectStorage:
         return self._prefix + path
 
 
+def _delete_all(patience: Patience, store: Callable[[], ObjectStore], path: str, keys: list[str], at_once: int = 1000) -> None:
+    """Removes objects, so many at once; those of which a request fails, a quarter at a time.
+
+    Some stores remove one object in a request. Of many some always fail, and to begin with all anew would come to no end.
+    """
+    for at in range(0, len(keys), at_once):
+        part, tries = keys[at : at + at_once], list[None]()
+
+        def attempt(part: list[str] = part, tries: list[None] = tries) -> bool:
+            tries.append(None)
+            if len(part) > 1 and len(tries) > 1:
+                return False
+            _delete(store(), part)
+            return True
+
+        if not patience.call("delete", path, attempt):
+            _delete_all(patience, store, path, part, -(-len(part) // 4))
+
+
 def _delete(store: ObjectStore, keys: list[str]) -> None:
     import obstore
 
-    for at in range(0, len(keys), 1000):
-        try:
-            obstore.delete(store, keys[at : at + 1000])
-        except FileNotFoundError:  # some stores say so of one that is gone, which it is to be; the others may be left
-            for key in keys[at : at + 1000]:
-                _delete_one(store, key)
-
-
-def _delete_one(store: ObjectStore, key: str) -> None:
-    import obstore
-
     try:
-        obstore.delete(store, key)
-    except FileNotFoundError:
-        return
+        obstore.delete(store, keys)
+    except FileNotFoundError:  # some stores say so of one that is gone, which it is to be; the others may be left
+        if len(keys) > 1:
+            for key in keys:
+                _delete(store, [key])

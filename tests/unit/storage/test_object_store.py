@@ -96,6 +96,20 @@ def test_reading_goes_on_trying(behind: Opener, fault: str) -> None:
     assert fault in [did for _, did in proxy.log]
 
 
+@pytest.mark.parametrize("fault", ["503", "drop before", "drop after"])
+def test_many_removals_do_not_begin_anew_for_each_that_fails(behind: Opener, fault: str) -> None:
+    """Google's storage removes one object in a request; of as many as one likes each fails at times."""
+    storage, proxy = behind(lambda number, request: fault if request.startswith("DELETE") and number % 3 == 0 else "")
+    paths = [f"d/{number}" for number in range(40)]
+    for path in paths:
+        storage.put(path, b"")
+    storage.delete_files([*paths[:30], "d/never"])
+    assert storage.names("d") == sorted(name.removeprefix("d/") for name in paths[30:])
+    storage.delete("d")
+    assert storage.names("d") == []
+    assert len([request for request, _ in proxy.log if request.startswith("DELETE")]) < 300
+
+
 def test_a_store_that_stays_away_is_given_up_and_told_of_before(behind: Opener) -> None:
     clock = Jumping()
     storage, proxy = behind(lambda *_: "503", clock=clock, patience_s=60.0)
