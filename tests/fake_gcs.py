@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
             if "uploads" in query or "uploadId" in query:
                 return self.answer(*self.in_parts(key, query, body))
             if self.command == "PUT":
-                if self.headers.get("x-goog-if-generation-match") == "0" and key in OBJECTS:
+                if self.headers.get("x-goog-if-generation-match") == "0" and key in OBJECTS and "lies" not in sys.argv:
                     return self.answer(412)
                 OBJECTS[key] = (body, self.meta())
                 return self.answer(200, headers={"ETag": '"1"', "x-goog-generation": "1"})

@@ -26,6 +26,8 @@ HERE = Path(__file__).parent
 PROGRAMS = HERE.parent / ".venv-servers"
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # printed in its manual
 S3_ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+AZURE_ENVIRONMENT = {"AZURE_STORAGE_ACCOUNT_KEY": AZURITE_KEY}
+GOOGLE_ENVIRONMENT = {"GOOGLE_BEARER_TOKEN": "test"}
 
 
 EVERYWHERE = pytest.mark.parametrize(
@@ -119,25 +121,24 @@ def azurite() -> Iterator[Server]:
     words = ["node_modules/.bin/azurite-blob", "--blobHost", "127.0.0.1", "--inMemoryPersistence", "--silent"]
     words += ["--skipApiVersionCheck", "--disableTelemetry", "--blobPort"]
     with _running(lambda port: _start([*words, str(port)])) as (port, process):
-        account = f"127.0.0.1:{port}/devstoreaccount1"
-        _make_container(account)
-        uri = f"az://bucket/some/where?account_name=devstoreaccount1&endpoint_override={account}&scheme=http"
-        yield Server(uri, {"AZURE_STORAGE_ACCOUNT_KEY": AZURITE_KEY}, port, process)
+        _make_container(f"127.0.0.1:{port}/devstoreaccount1")
+        yield Server(az_uri(port), AZURE_ENVIRONMENT, port, process)
 
 
 @contextmanager
-def fake_gcs() -> Iterator[Server]:
+def fake_gcs(*words: str) -> Iterator[Server]:
+    """The stand-in for Google's; told "lies", it takes conditional puts and ignores the condition."""
+
     def start(port: int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, str(HERE / "fake_gcs.py"), str(port)])
+        return subprocess.Popen([sys.executable, str(HERE / "fake_gcs.py"), str(port), *words])
 
     with _running(start) as (port, process):
-        uri = f"gs://bucket/some/where?endpoint_override=127.0.0.1:{port}&scheme=http"
-        yield Server(uri, {"GOOGLE_BEARER_TOKEN": "test"}, port, process)
+        yield Server(gs_uri(port), GOOGLE_ENVIRONMENT, port, process)
 
 
 @contextmanager
-def answering(answer: Callable[[BaseHTTPRequestHandler, bytes], int]) -> Iterator[str]:
-    """The URI of an S3 server of ours that answers each request with the status that `answer` gives, and nothing else."""
+def answering(answer: Callable[[BaseHTTPRequestHandler, bytes], int]) -> Iterator[int]:
+    """The port of a server of ours that answers each request with the status that `answer` gives, and nothing else."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -157,7 +158,7 @@ def answering(answer: Callable[[BaseHTTPRequestHandler, bytes], int]) -> Iterato
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield s3_uri(server.server_port)
+        yield server.server_port
     finally:
         server.shutdown()
         thread.join()
@@ -208,6 +209,15 @@ def _start(words: list[str], environment: dict[str, str] | None = None) -> subpr
 
 def s3_uri(port: int) -> str:
     return f"s3://bucket/some/where?endpoint_override=127.0.0.1:{port}&scheme=http"
+
+
+def gs_uri(port: int) -> str:
+    return f"gs://bucket/some/where?endpoint_override=127.0.0.1:{port}&scheme=http"
+
+
+def az_uri(port: int) -> str:
+    account = f"127.0.0.1:{port}/devstoreaccount1"
+    return f"az://bucket/some/where?account_name=devstoreaccount1&endpoint_override={account}&scheme=http"
 
 
 def _make_bucket(port: int) -> None:

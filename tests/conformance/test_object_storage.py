@@ -160,14 +160,16 @@ class TestMemory(StorageSuite):
 
 @pytest.fixture
 def as_test_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in object_servers.S3_ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
+    for environment in (object_servers.S3_ENVIRONMENT, object_servers.AZURE_ENVIRONMENT, object_servers.GOOGLE_ENVIRONMENT):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
 
 
-def test_a_server_that_ignores_conditions_is_refused(tmp_path, as_test_user, monkeypatch) -> None:
+@pytest.mark.parametrize("liar", ["rclone", "fake_gcs"])
+def test_a_server_that_ignores_conditions_is_refused(liar, tmp_path, as_test_user, monkeypatch) -> None:
     monkeypatch.setenv("HOLDFAST_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "served").mkdir()
-    with object_servers.rclone(tmp_path / "served") as server:
+    with object_servers.rclone(tmp_path / "served") if liar == "rclone" else object_servers.fake_gcs("lies") as server:
         storage = open_place(parse(server.uri))
         with pytest.raises(StorageError, match=r"cannot keep two drivers apart: it accepts a conditional put .* and ignores"):
             probe(storage, "journal")
@@ -183,13 +185,14 @@ def test_a_server_that_ignores_conditions_is_refused(tmp_path, as_test_user, mon
         assert texts(storage) == ["alone"]
 
 
-def test_a_server_that_refuses_conditions_is_refused_at_once(as_test_user) -> None:
+@pytest.mark.parametrize("uri", [object_servers.s3_uri, object_servers.gs_uri, object_servers.az_uri])
+def test_a_server_that_refuses_conditions_is_refused_at_once(uri, as_test_user) -> None:
     calls = []
     with (
-        object_servers.answering(lambda request, body: calls.append(request.command) or 501) as uri,
+        object_servers.answering(lambda request, body: calls.append(request.command) or 501) as port,
         pytest.raises(StorageError, match=r"the store answered 501.* choose another storage_path"),
     ):
-        probe(open_place(parse(uri)), "journal")
+        probe(open_place(parse(uri(port))), "journal")
     assert calls == ["PUT"]
 
 
