@@ -16,7 +16,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from holdfast.errors import StorageError
-from holdfast.storage.posix import PosixStorage, link_staged, refused, sync_directory, write_staged
+from holdfast.storage.posix import (
+    PosixStorage,
+    again_where_swept,
+    link_staged,
+    refused,
+    sync_directory,
+    unlink_staged,
+    write_staged,
+)
 
 __all__ = ["NetworkStorage"]
 
@@ -41,17 +49,19 @@ class NetworkStorage(PosixStorage):
         full = self.resolve(path)
         directory = os.path.dirname(full)
 
-        def staged() -> str:
+        def stage() -> str:
             self.make_directory(directory)
             return write_staged(directory, data)
 
-        try:
-            aside = _anew(staged)
+        def create() -> bool:
+            staged = _anew(stage)
             try:
-                created = _anew(lambda: link_staged(aside, full))
+                return _anew(lambda: link_staged(staged, full))
             finally:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(aside)
+                unlink_staged(staged)
+
+        try:
+            created = again_where_swept(create)
             sync_directory(directory)
         except OSError as error:
             raise refused(error, "create", full) from error

@@ -6,15 +6,19 @@ far the file system is to be trusted: `local` and `network` do.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from holdfast.errors import ConfigError, StorageError
 from holdfast.faults import armed, reach
 
-__all__ = ["PosixStorage", "link_staged", "refused", "sync_directory", "write_staged"]
+__all__ = ["PosixStorage", "again_where_swept", "link_staged", "refused", "sync_directory", "unlink_staged", "write_staged"]
+
+T = TypeVar("T")
 
 _STAGING = ".tmp-"
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
@@ -69,7 +73,7 @@ class PosixStorage:
                 return False
             created = _link_nameless(directory, full, data)
             if created is None:
-                created = _link_named(directory, full, data)
+                created = again_where_swept(lambda: _link_named(directory, full, data))
             sync_directory(directory)
         except OSError as error:
             raise refused(error, "create", full) from error
@@ -81,12 +85,7 @@ class PosixStorage:
         directory = os.path.dirname(full)
         try:
             self.make_directory(directory)
-            staged = write_staged(directory, data)
-            try:
-                os.replace(staged, full)
-            except OSError:
-                os.unlink(staged)
-                raise
+            again_where_swept(lambda: _replace_named(directory, full, data))
             sync_directory(directory)
         except OSError as error:
             raise refused(error, "write", full) from error
@@ -271,4 +270,30 @@ def _link_named(directory: str, full: str, data: bytes) -> bool:
     try:
         return link_staged(staged, full)
     finally:
+        unlink_staged(staged)
+
+
+def _replace_named(directory: str, full: str, data: bytes) -> None:
+    staged = write_staged(directory, data)
+    try:
+        os.replace(staged, full)
+    except OSError:
+        unlink_staged(staged)
+        raise
+
+
+def unlink_staged(staged: str) -> None:
+    """Removes a staged name, unless a sweep was faster."""
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(staged)
+
+
+def again_where_swept(action: Callable[[], T]) -> T:
+    """What `action` returns, which stages a file; done again where that is gone.
+
+    A new driver sweeps what all before it had staged. One of those may be alive, and the new one's own heart beats meanwhile.
+    """
+    for _ in range(2):
+        with contextlib.suppress(FileNotFoundError):
+            return action()
+    return action()

@@ -15,7 +15,9 @@ import holdfast as tune
 from holdfast._journal.slots.slot import SLOTS
 from holdfast.errors import StorageError
 from holdfast.storage import network
+from holdfast.storage.local import LocalStorage
 from holdfast.storage.network import NetworkStorage
+from holdfast.storage.posix import PosixStorage
 from holdfast.testing.history import check_history
 
 
@@ -144,6 +146,26 @@ def test_an_experiment_lives_there_on_slots(tmp_path: Path, monkeypatch) -> None
         assert {"result.json", "progress.csv", "params.json"} <= set(os.listdir(result.path))
     again = tune.Tuner.restore(str(tmp_path / "share" / "exp"), train).fit()
     assert [result.metrics["i"] for result in again] == [3, 3]
+
+
+@pytest.mark.parametrize("kind", [LocalStorage, NetworkStorage])
+def test_what_another_sweeps_meanwhile_is_staged_anew(kind: type[PosixStorage], tmp_path: Path, monkeypatch) -> None:
+    """A new driver sweeps for itself and for all that were before it; one of those may be alive, and its own heart beats."""
+    storage = kind(tmp_path)
+    monkeypatch.delattr(os, "O_TMPFILE")
+    for name in ("replace", "link"):
+        real, swept = getattr(os, name), []
+
+        def sweeping(*args: Any, real: Any = real, swept: list[int] = swept, **options: Any) -> None:
+            if not swept:
+                swept.append(storage.sweep("d"))
+            real(*args, **options)
+
+        monkeypatch.setattr(os, name, sweeping)
+    storage.put("d/a", b"mine")
+    assert storage.put_if_absent("d/b", b"mine")
+    assert (storage.read("d/a"), storage.read("d/b")) == (b"mine", b"mine")
+    assert sorted(os.listdir(tmp_path / "d")) == ["a", "b"]
 
 
 class EndsOnce(tune.Callback):
