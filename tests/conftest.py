@@ -44,8 +44,9 @@ def no_process_left_behind():
     before = set(psutil.Process().children(recursive=True))
     yield
     new = [process for process in psutil.Process().children(recursive=True) if process not in before]
+    new = [process for process in new if "resource_tracker" not in _command(process)]
     _, left = psutil.wait_procs(new, timeout=2)
-    named = [f"{process.pid}: {command}" for process in left if "resource_tracker" not in (command := _command(process))]
+    named = [f"{process.pid}: {_command(process)}" for process in left]
     assert not named, named
 
 

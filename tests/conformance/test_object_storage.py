@@ -134,6 +134,7 @@ class TestS3fs(GivenSuite):
     given = staticmethod(given_filesystems.s3fs)
 
 
+@pytest.mark.soak
 class TestPyarrowAzure(GivenSuite):
     serve = staticmethod(object_servers.azurite)
     given = staticmethod(given_filesystems.pyarrow_azure)
