@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.errors import ConfigError
-from holdfast.storage.uri import Place, _config, is_uri, open_place, parse
+from holdfast.storage.uri import Place, _config, arrow_filesystem, is_uri, open_place, parse
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,20 @@ def test_what_the_environment_garbles_is_refused_without_its_value(monkeypatch):
         open_place(parse("gs://bucket"))
     assert "hidden" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.slow
+def test_pyarrows_filesystem_of_azure_has_the_account_its_key_and_its_endpoint(monkeypatch):
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "aGlkZGVu")
+
+    def given_at(uri):
+        return arrow_filesystem(parse(uri)).__reduce__()[1][0]
+
+    given = given_at("az://bucket/x?account_name=one")
+    assert (given["account_name"], given["account_key"]) == ("one", "aGlkZGVu")
+    assert given["blob_storage_authority"] == ".blob.core.windows.net"
+    given = given_at("az://bucket/x?account_name=one&endpoint_override=localhost:1/one&scheme=http")
+    assert (given["blob_storage_authority"], given["blob_storage_scheme"]) == ("localhost:1", "http")
+    for none in ("gs://bucket/x", "az://bucket/x?account_name=one&anonymous=true"):
+        with pytest.raises(ConfigError, match="Use as_directory"):
+            arrow_filesystem(parse(none))
