@@ -19,6 +19,7 @@ from click.testing import CliRunner
 import holdfast as tune
 import object_servers
 from fault_proxy import FaultProxy
+from holdfast.cli.carrying import send_experiment
 from holdfast.cli.verbs import holdfast
 from holdfast.errors import ConfigError, ExperimentExists, StorageError
 from holdfast.logger import CSVLoggerCallback, JsonLoggerCallback
@@ -225,6 +226,26 @@ def test_killed_at_random_moments_and_restored(same_machine: bool, task: Task, s
     if same_machine:
         assert_no_artifact_is_missing(here.storage, task.side)
         assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".taken"] == []
+
+
+def test_a_copy_of_a_killed_one_takes_nothing_from_it(task: Task, start: Start) -> None:
+    """Restored on the machine of the original, and before it, while what that acknowledged last is in its spool alone."""
+    task = replace(task, rows=100)
+    driver = start(task)
+    wait_until(lambda: acknowledged_count(task.side) > 60, doing=driver)
+    driver.kill()
+    wait_until_all_gone(task)
+    told = acknowledged(task.side)
+    assert check_history(task.storage, told, at_rest=False) != []  # what is in the spool alone is what this test is about
+    copy = replace(task, storage_path=inside(task.storage_path, "other"), side=f"{task.side}-of-the-copy")
+    send_experiment(task.storage, copy.storage)
+    assert start(copy).finish() == {"trials": 3, "errors": []}
+    assert check_history(copy.storage, acknowledged(copy.side)) == []
+    assert start(task).finish() == {"trials": 3, "errors": []}
+    assert check_history(task.storage, acknowledged(task.side)) == []
+    for one in (task, copy):
+        wait_until_all_gone(one)
+        assert_files_tell_the_history(one.storage)
 
 
 def assert_no_artifact_is_missing(storage: ObjectStorage, side: str) -> None:

@@ -16,6 +16,7 @@ from holdfast._journal.slots.chain import Chain
 from holdfast._journal.slots.packing import PACK_AT
 from holdfast._journal.slots.slot import HINT, Slot, encode, slot_path
 from holdfast.errors import Fenced, StorageError
+from holdfast.storage.uri import place_key
 from holdfast.testing.disk import SimulatedStorage, crash
 from holdfast.testing.store import SimulatedStore, without_machine
 from journal_tools import EXPERIMENT, add, born, owner, take, texts
@@ -103,7 +104,7 @@ def test_a_crash_at_every_operation(mode: str, batches: int) -> None:
         assert len(kept) >= (len(acknowledged) if mode == "kill" else durable), (at, kept, acknowledged)
         assert len(kept) <= len(acknowledged) + 2
         assert verify(again) == []
-        spools = [path for path in again.disk.names(f"spool/{EXPERIMENT}") if path.endswith(".log")]
+        spools = [path for path in again.disk.names(f"spool/{EXPERIMENT}-{place_key(again.uri)}") if path.endswith(".log")]
         assert [int(path[:8]) for path in spools] == [heir.epoch]
 
 

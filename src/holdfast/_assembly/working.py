@@ -17,7 +17,6 @@ import glob
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 
 from holdfast import settings
 from holdfast._assembly.submission import JobSpec
@@ -32,7 +31,7 @@ from holdfast.logger.cursor import NAME
 from holdfast.logger.json import JsonLoggerCallback
 from holdfast.storage.base import Storage
 from holdfast.storage.mirror import Mirror, Tree
-from holdfast.storage.uri import is_uri
+from holdfast.storage.uri import is_uri, place_key
 
 __all__ = ["Working", "working_of"]
 
@@ -108,7 +107,7 @@ def working_of(journal: Journal, experiment_id: str, spec: JobSpec) -> Working:
     storage = journal.storage
     if not is_uri(storage.uri):
         return Working(storage.root, storage.root)
-    kept = os.path.join(settings.cache_dir(), "working", f"{experiment_id}-{sha256(storage.uri.encode()).hexdigest()[:8]}")
+    kept = os.path.join(settings.cache_dir(), "working", f"{experiment_id}-{place_key(storage.uri)}")
     home = os.path.join(kept, f"{journal.epoch:08d}")
     trees = _trees(home, spec)
     olders = _take_up(kept, journal.epoch, storage, trees)

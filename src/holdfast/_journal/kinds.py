@@ -15,21 +15,25 @@ from holdfast._core.events import ExperimentCreated, Record
 from holdfast._journal import layout
 from holdfast._journal.journal import SEGMENT_BYTES
 from holdfast._journal.lease import FileSigns, Owner, Signs
-from holdfast._journal.ledger import birth_bytes
+from holdfast._journal.ledger import birth_bytes, read_birth
 from holdfast._journal.opening import open_files
 from holdfast._journal.port import Journal
 from holdfast._journal.reader import FileFollower, last_of_ended_files, read_files
 from holdfast._journal.slots.opening import open_slots, slots_signs
 from holdfast._journal.slots.reading import SlotFollower, last_of_ended_slots, read_slots, verify_slots
 from holdfast._journal.slots.slot import SLOTS
+from holdfast._journal.slots.spools import Spools
 from holdfast._journal.verify import Problem, verify_files
 from holdfast.clock import Clock
-from holdfast.errors import StorageError
+from holdfast.errors import ExperimentNotFound, StorageError, TuneError
 from holdfast.storage.base import AppendingStorage, Storage
 from holdfast.storage.local import LocalStorage
+from holdfast.storage.opening import above, open_storage
+from holdfast.storage.uri import is_uri
 
 __all__ = ["Follower", "create", "exists", "last_of_ended", "open_journal", "read", "signs_of", "verify"]
 
+_PATIENCE_S = 15.0  # with the place that a spool on this machine is of
 _opened_here: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 
@@ -82,8 +86,8 @@ def open_journal(
 
     journal: Journal
     if _on_slots(storage):
-        disk = getattr(storage, "disk", None) or LocalStorage(settings.cache_dir())
-        journal = open_slots(storage, disk, owner=owner, clock=clock, may_take=may_take, threads=threads, unfenced=unfenced)
+        spools = Spools(getattr(storage, "disk", None) or LocalStorage(settings.cache_dir()), _stands)
+        journal = open_slots(storage, spools, owner=owner, clock=clock, may_take=may_take, threads=threads, unfenced=unfenced)
     elif isinstance(storage, AppendingStorage):
         journal = open_files(storage, owner=owner, clock=clock, may_take=may_take, threads=threads, segment_bytes=segment_bytes)
     else:
@@ -166,6 +170,20 @@ def _on_slots(storage: Storage) -> bool:
     if isinstance(storage, AppendingStorage):
         return storage.exists(SLOTS)
     return "epochs" not in storage.names(layout.JOURNAL)  # one request, where a look at one absent object takes two
+
+
+def _stands(uri: str, experiment_id: str) -> bool:
+    """Whether a place holds that experiment, as far as can be seen: what cannot be looked at counts as being there."""
+    above_it, name = above(uri)
+    if not is_uri(uri) and not (name and os.path.isdir(above_it)):  # it may be on a disk that is not mounted just now
+        return True
+    try:
+        event = read_birth(open_storage(uri, patience_s=_PATIENCE_S)).event
+    except ExperimentNotFound:
+        return False
+    except TuneError:
+        return True
+    return isinstance(event, ExperimentCreated) and event.experiment_id == experiment_id
 
 
 def _let_go_here(root: str, epoch: int, claimed_by: Owner, owner: Owner) -> bool:

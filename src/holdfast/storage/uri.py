@@ -26,7 +26,7 @@ from holdfast.storage.object_store import ObjectStorage
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["Place", "arrow_filesystem", "bare", "is_uri", "keys_for_workers", "open_place", "parse", "remember_keys"]
+__all__ = ["Place", "arrow_filesystem", "bare", "is_uri", "keys_for_workers", "open_place", "parse", "place_key", "remember_keys"]
 
 _CLOUDS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az", "abfs": "az", "abfss": "az", "adl": "az"}
 _COMMON = ("endpoint_override", "scheme", "anonymous")
@@ -88,6 +88,23 @@ def bare(uri: str) -> str:
         return uri
     place = parse(uri)
     return f"{place.bucket}/{place.prefix}" if place.prefix else place.bucket
+
+
+def place_key(uri: str) -> str:
+    """Eight letters by which this machine's files know the place of an experiment, however it is spelled.
+
+    It is made of cloud, bucket (on Azure with its account) and path, or of a local path behind its links. Endpoint, region and
+    the scheme's alias are no part of it: the same place is often reached by several. So two servers with a bucket and a path of
+    the same names are one place here.
+    """
+    import hashlib
+
+    where = os.path.realpath(uri)
+    if is_uri(uri):
+        place = parse(uri)
+        account = place.options.get("account_name") or settings.cloud("AZURE_STORAGE_ACCOUNT_NAME") if place.cloud == "az" else ""
+        where = f"{place.cloud}://{account}/{place.bucket}/{place.prefix}"
+    return hashlib.sha256(where.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def parse(text: str) -> Place:

@@ -84,6 +84,7 @@ class SimulatedStore(_Below):
 
     def __init__(self, under: SimulatedStorage) -> None:
         super().__init__(under, _STORE)
+        self.uri = "simulated store"  # one place, also as it was found after a crash
         self.disk = _Machine(under, _MACHINE)
         self.log = under.log
         self.requests = 0

@@ -18,18 +18,20 @@ from holdfast._journal.slots.chain import Chain, records_in
 from holdfast._journal.slots.journal import SlotJournal
 from holdfast._journal.slots.slot import SLOTS, START, Slot, beat_path, encode, slot_path
 from holdfast._journal.slots.slot_writer import SlotWriter
-from holdfast._journal.slots.spool import Spool, SpoolName, spooled, take
+from holdfast._journal.slots.spool import Spool, SpoolName, spooled
+from holdfast._journal.slots.spools import Spools
 from holdfast.clock import Clock
 from holdfast.errors import JournalError
 from holdfast.storage.base import AppendingStorage, Storage
 from holdfast.storage.probing import probe
+from holdfast.storage.uri import place_key
 
 __all__ = ["open_slots", "slots_signs"]
 
 
 def open_slots(
     storage: Storage,
-    disk: AppendingStorage,
+    spools: Spools,
     *,
     owner: Owner,
     clock: Clock,
@@ -43,7 +45,7 @@ def open_slots(
 
     Args:
         storage: The experiment's place.
-        disk: On this machine: where spools are.
+        spools: On this machine.
         owner: The driver's process.
         clock: For the wait.
         may_take: Whether an epoch of that owner may be taken over at once.
@@ -54,14 +56,18 @@ def open_slots(
         ExperimentNotFound, ExperimentBusy, Fenced, JournalError, StorageError: As `open_journal`.
     """
     chain = Chain(storage)
-    taken = _claim(chain, disk, owner, clock, may_take, unfenced=unfenced)
+    taken = _claim(chain, spools, owner, clock, may_take, unfenced=unfenced)
     faults.reach("after_claim")
     for path in taken.spooled:
-        disk.delete(path)
+        spools.disk.delete(path)
     claim = taken.claim
-    _keep_aside(disk, chain, claim)
+    for lacks in taken.lacking:
+        warnings.warn(lacks, stacklevel=3)
+    name = SpoolName(chain.experiment_id, place_key(storage.uri), claim.epoch, claim.nonce)
+    _keep_aside(spools.disk, chain, name)
+    spools.mark(name, storage.uri)
     writer = SlotWriter(chain, claim, taken.packed)
-    spool = Spool(disk, SpoolName(chain.experiment_id, claim.epoch, claim.nonce), claim.number + 1, claim.next)
+    spool = Spool(spools.disk, name, claim.number + 1, claim.next)
     writer.pack_if_due()
     return SlotJournal(
         chain,
@@ -81,18 +87,22 @@ def slots_signs(storage: Storage) -> Signs:
 
 
 class _Taken(NamedTuple):
-    """A claim that stands, the driver before, the files of its spool that went into the claim, and how far slots are packed."""
+    """A claim that stands, the driver before, the files of its spool that went into the claim, and how far slots are packed.
+
+    `lacking`: what this machine has acknowledged of the epoch before at another place, in sentences.
+    """
 
     claim: Slot
     previous: Owner | None
     previous_closed: bool
     spooled: list[str]
     packed: int
+    lacking: list[str]
 
 
 def _claim(
     chain: Chain,
-    disk: AppendingStorage,
+    spools: Spools,
     owner: Owner,
     clock: Clock,
     may_take: Callable[[int, Owner], bool],
@@ -105,15 +115,15 @@ def _claim(
         last = chain.end()
         before = None if last.epoch == 0 else _claim_of(chain, last)
         previous = None if before is None else before.owner
-        name = SpoolName(chain.experiment_id, last.epoch, "" if before is None else before.nonce)
+        nonce = "" if before is None else before.nonce
+        name = SpoolName(chain.experiment_id, place_key(storage.uri), last.epoch, nonce)
         if previous is not None and not last.closes and not may_take(last.epoch, previous):
             wait_politely(storage.root, previous, clock, _Signs(chain, last))
         if not trusted:
             probe(storage, SLOTS)  # who is refused for politeness or damage has written nothing
             trusted = True
-        if previous is not None and not last.closes:
-            take(disk, name)
-        payloads, files = spooled(disk, name, last.next - 1)
+        fence = previous is not None and not last.closes
+        payloads, files, lacking = spools.taken(name, last.next - 1, storage.root, fence=fence)
         number = last.number + 1
         claim = Slot(number, last.epoch + 1, number, last.next, payloads, os.urandom(16).hex(), owner)
         for _checked in records_in(claim):
@@ -121,7 +131,7 @@ def _claim(
         if storage.put_if_absent(slot_path(number), encode(claim, chain.experiment_id)):
             packed = chain.look().packed
             if packed < number:
-                return _Taken(claim, previous, last.closes, files, packed)
+                return _Taken(claim, previous, last.closes, files, packed, lacking)
             storage.delete_files([slot_path(number)])  # it was packed and freed while this opener slept: no claim
 
 
@@ -155,13 +165,12 @@ class _Signs:
         return slot is not None and (slot.closes or slot.owner is not None)
 
 
-def _keep_aside(disk: AppendingStorage, chain: Chain, claim: Slot) -> None:
+def _keep_aside(disk: AppendingStorage, chain: Chain, name: SpoolName) -> None:
     """Moves what older spools on this machine hold and the journal has not out of the way, and tells of it.
 
     Such an epoch was taken over by a driver elsewhere, which could not know of it; nothing of it is ever merged.
     """
-    folder = SpoolName(chain.experiment_id, 0, "").folder
-    older = [it for it in disk.names(folder) if it.endswith(".log") and int(it[:8]) < claim.epoch]
+    older = [it for it in disk.names(name.folder) if it.endswith(".log") and int(it[:8]) < name.epoch]
     if not older:
         return
     ends: dict[str, int] = {}
@@ -169,20 +178,19 @@ def _keep_aside(disk: AppendingStorage, chain: Chain, claim: Slot) -> None:
     for slot in chain.follow(START):
         if slot.owner is not None:
             ends[stem] = slot.next - 1
-            stem = SpoolName(chain.experiment_id, slot.epoch, slot.nonce).stem
+            stem = name._replace(epoch=slot.epoch, nonce=slot.nonce).stem
     for file in older:
         stem = file[:25]
         if stem not in ends:
-            continue  # of a copy of this experiment that went on elsewhere
-        experiment_id = chain.experiment_id
-        payloads, _ = spooled(disk, SpoolName(experiment_id, int(file[:8]), file[9:25]), ends[stem])
+            continue  # of another copy, on a server where bucket and path have the same names
+        payloads, _ = spooled(disk, name._replace(epoch=int(file[:8]), nonce=file[9:25]), ends[stem])
         if payloads:
-            kept = f"kept/{experiment_id}/{file}"
-            disk.put_if_absent(kept, disk.read(f"{folder}/{file}"))
+            kept = f"kept/{chain.experiment_id}/{file}"
+            disk.put_if_absent(kept, disk.read(f"{name.folder}/{file}"))
             warnings.warn(
                 f"{len(payloads)} records of epoch {int(file[:8])} were acknowledged on this machine and never reached "
                 f"{chain.storage.root}, which another driver took over meanwhile. They are not part of the experiment; they are "
                 f"kept in {disk.root}/{kept}.",
                 stacklevel=4,
             )
-        disk.delete(f"{folder}/{file}")
+        disk.delete(f"{name.folder}/{file}")

@@ -1,8 +1,9 @@
 """The spool: what this machine has acknowledged and the store may not have yet.
 
-Knows files on a local disk, one line of them per epoch, named by experiment, epoch, the nonce of the epoch's claim and the slot
-that was to come next. It refuses to know the store. A record is written here before anything rests on it, so `kill -9` of the
-driver loses nothing: the next driver on this machine takes it along in its claim.
+Knows files on a local disk, one line of them per epoch, named by experiment, place, epoch, the nonce of the epoch's claim and the
+slot that was to come next. The place is a part of it because a copy of an experiment has all else in common with the original,
+and what the original acknowledged is not the copy's. It refuses to know the store. A record is written here before anything rests
+on it, so `kill -9` of the driver loses nothing: the next driver on this machine takes it along in its claim.
 
 Its own small fence mirrors the journal's: the taker first creates `.taken`, then reads; the writer writes, then looks for
 `.taken`, and only then acknowledges. So all that was acknowledged is in what the taker reads. `.taken` stays for ever, as
@@ -18,10 +19,10 @@ from holdfast._journal.frame import HEADER_SIZE, BadHeader, Frames, Header, TooN
 from holdfast.errors import StorageError
 from holdfast.storage.base import AppendingStorage
 
-__all__ = ["Spool", "SpoolName", "spooled", "take"]
+__all__ = ["FOLDER", "Spool", "SpoolName", "files_of", "spooled", "take"]
 
 _FILE_BYTES = 8 << 20
-_FOLDER = "spool"
+FOLDER = "spool"
 
 
 class SpoolName(NamedTuple):
@@ -29,18 +30,20 @@ class SpoolName(NamedTuple):
 
     Attributes:
         experiment_id: 32 hexadecimal digits.
+        place: Eight more, for the place that the experiment is at.
         epoch: The epoch.
         nonce: That of the epoch's claim: a copy of the experiment that went on elsewhere has another.
     """
 
     experiment_id: str
+    place: str
     epoch: int
     nonce: str
 
     @property
     def folder(self) -> str:
-        """Where the files of this experiment lie."""
-        return f"{_FOLDER}/{self.experiment_id}"
+        """Where the files of this experiment at this place lie."""
+        return f"{FOLDER}/{self.experiment_id}-{self.place}"
 
     @property
     def stem(self) -> str:
@@ -141,7 +144,7 @@ def spooled(disk: AppendingStorage, name: SpoolName, after: int) -> tuple[list[b
 
     What a power cut has left of a file reads up to the first frame that does not; no record behind it counts.
     """
-    files = _files(disk, name)
+    files = files_of(disk, name)
     found: dict[int, bytes] = {}
     for path in files:
         data = disk.read(path)
@@ -159,6 +162,7 @@ def spooled(disk: AppendingStorage, name: SpoolName, after: int) -> tuple[list[b
     return payloads, files
 
 
-def _files(disk: AppendingStorage, name: SpoolName) -> list[str]:
+def files_of(disk: AppendingStorage, name: SpoolName) -> list[str]:
+    """The files of a spool, in order; empty where there is none."""
     prefix = f"{name.stem}-"
     return [f"{name.folder}/{it}" for it in disk.names(name.folder) if it.startswith(prefix) and it.endswith(".log")]

@@ -7,7 +7,7 @@ from holdfast.errors import StorageError
 from holdfast.storage.local import LocalStorage
 from holdfast.testing.disk import SimulatedStorage
 
-NAME = SpoolName("0123456789abcdef" * 2, 3, "f" * 32)
+NAME = SpoolName("0123456789abcdef" * 2, "00abcdef", 3, "f" * 32)
 
 
 def test_what_is_appended_is_found_behind_any_position(tmp_path):
@@ -21,9 +21,9 @@ def test_what_is_appended_is_found_behind_any_position(tmp_path):
     assert spooled(disk, NAME, 98)[0] == []  # a record between is nowhere
     assert spooled(disk, NAME._replace(epoch=4), 99) == ([], [])
     assert spooled(disk, NAME._replace(nonce="e" * 32), 99) == ([], [])
-    assert disk.names(f"spool/{NAME.experiment_id}") == ["00000003-ffffffffffffffff-000000000017.log"]
+    assert disk.names(NAME.folder) == ["00000003-ffffffffffffffff-000000000017.log"]
     spool.close(remove=True)
-    assert disk.names(f"spool/{NAME.experiment_id}") == []
+    assert disk.names(NAME.folder) == []
 
 
 def test_a_full_file_goes_when_the_store_has_all_of_it(tmp_path):
@@ -32,7 +32,7 @@ def test_a_full_file_goes_when_the_store_has_all_of_it(tmp_path):
     records = [bytes([n]) * (5 << 20) for n in range(5)]
     for n, record in enumerate(records):
         spool.append([record], 1 + n)
-    folder = f"spool/{NAME.experiment_id}"
+    folder = NAME.folder
     assert [name[26:38] for name in disk.names(folder)] == ["000000000001", "000000000003", "000000000005"]
     spool.forget(0)
     assert len(disk.names(folder)) == 3
