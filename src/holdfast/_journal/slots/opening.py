@@ -65,9 +65,8 @@ def open_slots(
         warnings.warn(lacks, stacklevel=3)
     name = SpoolName(chain.experiment_id, place_key(storage.uri), claim.epoch, claim.nonce)
     _keep_aside(spools.disk, chain, name)
-    spools.mark(name, storage.uri)
     writer = SlotWriter(chain, claim, taken.packed)
-    spool = Spool(spools.disk, name, claim.number + 1, claim.next)
+    spool = Spool(spools.disk, name, storage.uri, claim.number + 1, claim.next)
     writer.pack_if_due()
     return SlotJournal(
         chain,
@@ -183,7 +182,8 @@ def _keep_aside(disk: AppendingStorage, chain: Chain, name: SpoolName) -> None:
         stem = file[:25]
         if stem not in ends:
             continue  # of another copy, on a server where bucket and path have the same names
-        payloads, _ = spooled(disk, name._replace(epoch=int(file[:8]), nonce=file[9:25]), ends[stem])
+        whose = name._replace(epoch=int(file[:8]), nonce=file[9:25])
+        payloads, _ = spooled(disk, whose, ends[stem])
         if payloads:
             kept = f"kept/{chain.experiment_id}/{file}"
             disk.put_if_absent(kept, disk.read(f"{name.folder}/{file}"))
@@ -194,3 +194,4 @@ def _keep_aside(disk: AppendingStorage, chain: Chain, name: SpoolName) -> None:
                 stacklevel=4,
             )
         disk.delete(f"{name.folder}/{file}")
+        disk.delete(whose.whereabouts)

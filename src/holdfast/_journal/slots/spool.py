@@ -55,6 +55,11 @@ class SpoolName(NamedTuple):
         """The fence."""
         return f"{self.folder}/{self.stem}.taken"
 
+    @property
+    def whereabouts(self) -> str:
+        """The file that has the URI of the place, beside the others of its epoch."""
+        return f"{self.folder}/{self.stem}.place"
+
     def file(self, slot: int) -> str:
         """The file that was begun when `slot` was to come next."""
         return f"{self.folder}/{self.stem}-{slot:012d}.log"
@@ -66,15 +71,17 @@ class Spool:
     Args:
         disk: On this machine.
         name: Whose records.
+        uri: Of the place.
         slot: The number of the slot that comes next.
         first: The position of the first record.
     """
 
-    def __init__(self, disk: AppendingStorage, name: SpoolName, slot: int, first: int) -> None:
+    def __init__(self, disk: AppendingStorage, name: SpoolName, uri: str, slot: int, first: int) -> None:
         self._disk = disk
         self._name = name
         self._kept: list[tuple[str, int]] = []  # files that are full, each with the position of its last record
         self._number = 0
+        disk.put_if_absent(name.whereabouts, uri.encode("utf-8", "surrogateescape"))
         self._begin(slot, first)
 
     def append(self, payloads: list[bytes], slot: int) -> None:
@@ -113,7 +120,7 @@ class Spool:
         """Lets the files go; with `remove` deletes them, for the store has all that they hold."""
         self._file.close()
         if remove:
-            for path, _ in [*self._kept, (self._path, 0)]:
+            for path, _ in [*self._kept, (self._path, 0), (self._name.whereabouts, 0)]:
                 self._disk.delete(path)
             self._kept = []
 

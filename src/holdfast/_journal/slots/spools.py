@@ -14,8 +14,6 @@ from holdfast.storage.base import AppendingStorage
 
 __all__ = ["Spools"]
 
-_PLACE = "place"  # the file that says of which place the spools beside it are
-
 
 class Spools(NamedTuple):
     """The spools of all experiments on this machine.
@@ -27,14 +25,6 @@ class Spools(NamedTuple):
 
     disk: AppendingStorage
     stands: Callable[[str, str], bool]
-
-    def mark(self, name: SpoolName, uri: str) -> None:
-        """Writes down, once, which place the spools beside that name are of.
-
-        Raises:
-            StorageError: The disk refuses.
-        """
-        self.disk.put_if_absent(f"{name.folder}/{_PLACE}", uri.encode("utf-8", "surrogateescape"))
 
     def taken(self, name: SpoolName, after: int, root: str, *, fence: bool) -> tuple[list[bytes], list[str], list[str]]:
         """What an opener takes along in its claim.
@@ -49,7 +39,7 @@ class Spools(NamedTuple):
             fence: Whether the driver of that epoch may still write.
 
         Returns:
-            The records behind `after`, the files that hold them, and in sentences what a copy lacks.
+            The records behind `after`, the files that are to go with a claim that has them, and in sentences what a copy lacks.
 
         Raises:
             StorageError: The disk refuses.
@@ -69,7 +59,7 @@ class Spools(NamedTuple):
             if fence:
                 take(self.disk, one)
             found, paths = spooled(self.disk, one, after)
-            records, files = records or found, files + paths
+            records, files = records or found, [*files, *paths, one.whereabouts]
         return records, files, lacking
 
     def _of_other_places(self, name: SpoolName) -> list[tuple[SpoolName, str]]:
@@ -79,5 +69,5 @@ class Spools(NamedTuple):
             experiment_id, _, place = folder.partition("-")
             other = name._replace(place=place)
             if experiment_id == name.experiment_id and place != name.place and files_of(self.disk, other):
-                found.append((other, self.disk.read(f"{other.folder}/{_PLACE}").decode("utf-8", "surrogateescape")))
+                found.append((other, self.disk.read(other.whereabouts).decode("utf-8", "surrogateescape")))
         return found
