@@ -340,6 +340,29 @@ def test_faults_of_the_network_lose_nothing(server: object_servers.Server, task:
     assert_files_tell_the_history(task.storage)
 
 
+def test_a_restore_makes_few_requests(server: object_servers.Server, task: Task, start: Start, tmp_path: Path) -> None:
+    """With an empty cache, what the journal takes up to the first line of a trial. One of 10,000 trials has ten packs more."""
+    task = replace(task, samples=20, rows=4, pace_s=0.05)
+    driver = start(task)
+    wait_until(lambda: acknowledged_count(task.side) > 40, doing=driver)
+    driver.kill()
+    wait_until_all_gone(task)
+    begun = len(begins(task.side))
+    with FaultProxy(server.port, lambda *_: "") as proxy:
+        elsewhere = {"HOLDFAST_CACHE_DIR": str(tmp_path / "another")}
+        through = task.storage_path.replace(f"A{server.port}", f"A{proxy.port}")
+        driver = start(replace(task, storage_path=through, takeover=True, environment=elsewhere))
+        wait_until(lambda: len(begins(task.side)) > begun, doing=driver)
+        # But for the files of trials that were at work, which are put meanwhile.
+        requests = [request for request, _ in proxy.log if "journal%2F" in request or "/journal/" in request]
+        assert driver.finish() == {"trials": 20, "errors": []}
+    assert 20 < len(requests) < 42, requests
+
+
+def begins(side: str) -> list[dict]:
+    return [line for line in side_log(side) if line["what"] == "begin"]
+
+
 @pytest.fixture
 def fallible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object_servers.Fallible]:
     """A server that may be killed and started again; the environment leads there."""

@@ -24,7 +24,7 @@ from holdfast._core.controller import Controller
 from holdfast._core.events import EpochStarted, ExperimentCreated
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.policy import Resume
-from holdfast._journal import Journal, Owner, open_journal, read
+from holdfast._journal import Journal, Owner, older, open_journal
 from holdfast._runtime import snapshots
 from holdfast._runtime.advice import Advice, Plugins
 from holdfast._runtime.callbacks import CallbackDesk
@@ -278,7 +278,7 @@ def _assembled(journal: Journal, epoch: _Epoch, working: Working) -> Driver:
     position = cut.position if cut else -1
     files = files_of(journal, (created, spec), controller.state, definitions.load, working, from_start=cut is None)
     with _collector_at_rest():
-        replay(read(storage, position), controller, advice, callbacks, files.replayed if files else None)
+        replay(older(journal, position), controller, advice, callbacks, files.replayed if files else None)
     working.bring(storage, controller.state, callbacks.callbacks)
     check_recorded(controller.state, choices.resume, granted)
     total = choices.extension.event.num_samples if choices.extension else controller.state.policy.num_samples

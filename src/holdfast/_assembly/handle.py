@@ -106,7 +106,7 @@ class Handle:
         if self._is_finished():
             return self._grid(spec)
         self._refuse_lost(spec)
-        definitions = Definitions(self.storage)
+        definitions = Definitions(self.storage, created.definitions.values())
         sha = definitions.store(self._trainable)
         if self._more is not None:
             definitions.store(self._more.job)

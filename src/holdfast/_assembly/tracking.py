@@ -236,7 +236,7 @@ def trackers_of(journal: Journal, created: ExperimentCreated, spec: JobSpec) -> 
     """The follower that feeds the job's trackers; None where it has none."""
     trackers = [callback for callback in spec.run_config.callbacks if isinstance(callback, TrackerCallback)]
     if not trackers:
-        journal.storage.delete(DUE)  # left by a driver that had some
+        journal.storage.delete_files([DUE])  # left by a driver that had some
         return None
 
     def say(text: str) -> None:

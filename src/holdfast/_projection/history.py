@@ -293,7 +293,7 @@ def birth_of(storage: Storage) -> ExperimentCreated:
         ExperimentNotFound: There is no experiment.
         JournalError: The birth record does not read.
     """
-    event = next(iter(_journal.read(storage))).event
+    event = _journal.read_birth(storage).event
     if not isinstance(event, ExperimentCreated):
         raise InternalError(f"the journal at {storage.root} begins without a birth record")
     return event

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections.abc import Iterable
 from typing import Any
 
 from holdfast.errors import DefinitionError
@@ -16,11 +17,16 @@ __all__ = ["Definitions"]
 
 
 class Definitions:
-    """The `definitions/` directory of one experiment."""
+    """The `definitions/` directory of one experiment.
 
-    def __init__(self, storage: Storage) -> None:
+    Args:
+        storage: The experiment's place.
+        known: Which are kept there already: what a record names.
+    """
+
+    def __init__(self, storage: Storage, known: Iterable[str] = ()) -> None:
         self._storage = storage
-        self._known: set[str] = set()
+        self._known = set(known)
         self._revived: dict[str, Any] = {}
 
     def store(self, pickled: bytes) -> str:

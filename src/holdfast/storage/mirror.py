@@ -109,7 +109,8 @@ class Mirror:
         return self._thread is not None
 
     def start(self) -> None:
-        """Passes from a daemon thread from here on."""
+        """Passes from a daemon thread from here on; the first time after a period, unless somebody is in a hurry."""
+        self._due = [time.monotonic() + tree.period_s for tree in self._trees]
         self._thread = threading.Thread(target=self._run, name="holdfast-mirror", daemon=True)
         self._thread.start()
 

@@ -128,7 +128,7 @@ def test_it_does_not_vouch_for_what_could_not_be_put(store: Counting, here: Path
     (here / "a" / "x").write_text("1")
     store.refuse = "a/x"
     mirror = mirror_of(store, here, Tree(str(here), lambda name: name != "cursor"), vouching="cursor")
-    mirror.look_at("a")
+    mirror.settle("a")
     mirror.start()
     mirror._thread.join(10)
     with pytest.raises(StorageError, match="refused"):

@@ -100,16 +100,18 @@ class Chain:
             FileNotFoundError: It has gone into a larger one meanwhile.
             JournalError: It does not read.
         """
-        if self._open_pack is None or self._open_pack[0] != pack:
-            self._open_pack = pack, decode_pack(self.storage.read(pack.path), self.experiment_id, pack)
-        return self._open_pack[1]
+        opened = self._open_pack
+        if opened is None or opened[0] != pack:
+            opened = self._open_pack = pack, decode_pack(self.storage.read(pack.path), self.experiment_id, pack)
+        return opened[1]
 
-    def follow(self, known: Slot, after: int = -1) -> Iterator[Slot]:
+    def follow(self, known: Slot, after: int = -1, until: Slot | None = None) -> Iterator[Slot]:
         """The slots behind `known`, each checked against the one before, up to the end as it is when it is reached.
 
         Args:
             known: The last one known, or `START`.
             after: Packs that hold nothing behind this position are passed over.
+            until: The last one wanted, where the caller has it already: a driver's own claim.
 
         Raises:
             JournalError: A slot does not read, is missing or does not join.
@@ -122,19 +124,32 @@ class Chain:
                 before, number, position = None, pack.last, pack.position + 1
         while True:
             number += 1
-            slot = self._in_pack(listing, number) or self.slot(number)
-            if slot is None or slot.owner is not None:
-                listing = self.look()
-                slot = self._in_pack(listing, number) or slot
-                if slot is None and listing.reach >= number:
-                    slot = self.slot(number)  # created meanwhile
-                    if slot is None:
-                        raise JournalError(slot_path(number), 0, "the slot is missing, and a later one is there")
+            if until is not None and number == until.number:
+                slot: Slot | None = until
+            else:
+                slot, listing = self._next(listing, number)
             if slot is None:
                 return
             _check(before, position, slot)
             before, position = slot, slot.next
             yield slot
+            if slot is until:
+                return
+
+    def _next(self, listing: Listing, number: int) -> tuple[Slot | None, Listing]:
+        """The slot of that number, None where there is none yet; and the newest listing."""
+        slot = self._in_pack(listing, number)
+        if slot is not None:
+            return slot, listing
+        slot = self.slot(number)
+        if slot is None or slot.owner is not None:
+            listing = self.look()
+            slot = self._in_pack(listing, number) or slot
+            if slot is None and listing.reach >= number:
+                slot = self.slot(number)  # created meanwhile
+                if slot is None:
+                    raise JournalError(slot_path(number), 0, "the slot is missing, and a later one is there")
+        return slot, listing
 
     def end(self) -> Slot:
         """The last slot, or `START`. Others may add to the chain at any time.
@@ -161,12 +176,12 @@ class Chain:
     def _gallop(self, low: int) -> int:
         """The last number that is taken, from `low` on, which is: by steps that double, then halve."""
         step = 1
-        while self.storage.exists(slot_path(low + step)):
+        while self.raw(low + step) is not None:  # one request; to ask whether an object exists takes two where it does not
             low, step = low + step, 2 * step
         high = low + step
         while high - low > 1:
             middle = (low + high) // 2
-            if self.storage.exists(slot_path(middle)):
+            if self.raw(middle) is not None:
                 low = middle
             else:
                 high = middle

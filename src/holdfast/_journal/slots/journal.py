@@ -8,7 +8,7 @@ this one is fenced. It refuses to know how an epoch is claimed and what events m
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from holdfast import faults
 from holdfast._core.events import AttemptEnded, CheckpointCommitted, EpochEnded, Event, Record, ResultReported, TailCut
@@ -17,8 +17,9 @@ from holdfast._journal.codec import encode_record
 from holdfast._journal.keeper import Keeper
 from holdfast._journal.lease import Owner
 from holdfast._journal.slots import packing
-from holdfast._journal.slots.chain import Chain
+from holdfast._journal.slots.chain import Chain, records_in
 from holdfast._journal.slots.courier import Courier
+from holdfast._journal.slots.slot import START
 from holdfast._journal.slots.slot_writer import SlotWriter
 from holdfast._journal.slots.spool import Spool
 from holdfast.errors import Fenced, InternalError, StorageError, TuneError
@@ -68,6 +69,13 @@ class SlotJournal:
         if threads:
             self._courier.start()
             self._keeper.start()
+
+    def older(self, after: int = -1) -> Iterator[Record]:
+        """The records behind position `after` up to this driver's claim: there is no need to ask for the end again."""
+        if after < 0:
+            yield self._chain.birth
+        for slot in self._chain.follow(START, after, self._writer.claim):
+            yield from records_in(slot, after)
 
     def append(self, events: Sequence[Event], time: float, wall: float) -> list[Record]:
         records = self.stage(events, time, wall)

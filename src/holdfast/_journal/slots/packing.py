@@ -12,7 +12,7 @@ from holdfast.errors import JournalError
 
 __all__ = ["PACK_AT", "pack", "sweep"]
 
-PACK_AT = 32
+PACK_AT = 12
 _LARGEST = 64 << 20
 
 

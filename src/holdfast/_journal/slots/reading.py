@@ -31,6 +31,9 @@ def read_slots(storage: Storage, after: int = -1) -> Iterator[Record]:
 def last_of_ended_slots(storage: Storage) -> Record | None:
     """The last record of a journal whose last driver closed it; None where one crashed or is at work."""
     chain = Chain(storage)
+    newest = chain.slot(chain.look().reach)
+    if newest is not None and not newest.closes:
+        return None  # where that is not the end, nothing is lost: a driver begins, and finds that there is nothing to do
     end = chain.end()
     if not end.number or not end.closes:
         return None

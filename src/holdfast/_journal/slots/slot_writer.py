@@ -25,13 +25,14 @@ class SlotWriter:
         packed: The last number that a pack has.
 
     Attributes:
+        claim: As given.
         last: The number of the last slot that is on the store.
         durable: The position of its last record.
     """
 
     def __init__(self, chain: Chain, claim: Slot, packed: int) -> None:
         self._chain = chain
-        self._claim = claim
+        self.claim = claim
         self._packed = packed
         self._beats = 0
         self.last = claim.number
@@ -45,7 +46,7 @@ class SlotWriter:
             StorageError: The store refuses, or nobody knows: the slot may stand there, now or later. No other may follow it.
         """
         number = self.last + 1
-        epoch, claim = self._claim.epoch, self._claim.number
+        epoch, claim = self.claim.epoch, self.claim.number
         slot = Slot(number, epoch, claim, self.durable + 1, payloads, os.urandom(16).hex(), closes=closes)
         if not self._chain.storage.put_if_absent(slot_path(number), encode(slot, self._chain.experiment_id)):
             raise Fenced(self._chain.storage.root, epoch)
@@ -54,7 +55,7 @@ class SlotWriter:
 
     def next_is_free(self) -> bool:
         """Whether nobody has taken the slot that comes next. Only while no put is in flight."""
-        return not self._chain.storage.exists(slot_path(self.last + 1))
+        return self._chain.raw(self.last + 1) is None
 
     def pack_if_due(self) -> None:
         """Packs when enough slots stand behind the last pack; errors as `packing.pack`."""
@@ -71,4 +72,4 @@ class SlotWriter:
     def beat(self) -> None:
         """One heartbeat."""
         self._beats += 1
-        self._chain.storage.put(beat_path(self._claim.epoch), b"%d" % self._beats)
+        self._chain.storage.put(beat_path(self.claim.epoch), b"%d" % self._beats)
