@@ -157,6 +157,24 @@ def test_repair_writes_a_file_anew(results: str) -> None:
     assert storage.read(f"{folder}/result.json") == right
 
 
+def test_repair_removes_the_error_of_a_trial_that_has_none(results: str) -> None:
+    """As a driver left it that was overtaken: its put of an older error was under way."""
+    path = inside(results, "exp")
+    storage = open_storage(path)
+    trials = [name for name in storage.names("") if name.startswith("train_")]
+    failed = {name: storage.read(f"{name}/error.txt") for name in trials if "error.txt" in storage.names(name)}
+    assert 0 < len(failed) < len(trials)
+    for name in set(trials) - set(failed):
+        for file in ("error.txt", "error.pkl"):
+            storage.put(f"{name}/{file}", b"stale")
+        storage.put(f"{name}/mine.txt", b"of the user")
+    called("repair", path)
+    for name in trials:
+        assert {"error.txt", "error.pkl"} & set(storage.names(name)) == ({"error.txt", "error.pkl"} if name in failed else set())
+        assert ("mine.txt" in storage.names(name)) == (name not in failed)
+    assert {name: storage.read(f"{name}/error.txt") for name in failed} == failed
+
+
 def test_what_is_asked_for_reaches_the_driver(results: str, tmp_path: Path, start: Start) -> None:
     task = Task(storage_path=inside(results, "asked"), side=str(tmp_path / "side"), rows=10_000, every=0, pace_s=0.01, samples=2)
     driver = start(task)

@@ -25,6 +25,8 @@ from holdfast.storage.uri import is_uri
 
 __all__ = ["repair"]
 
+_GO = frozenset({"error.txt", "error.pkl"})  # from the directory of a trial that the journal has no failure of
+
 
 def repair(storage: Storage, takeover: bool) -> list[str]:
     """Removes what killed processes left, packs the journal, and writes the trials' files anew where they differ.
@@ -65,7 +67,7 @@ def repair(storage: Storage, takeover: bool) -> list[str]:
 
 
 def _write_files(journal: Journal, history: History, state: ExperimentState) -> None:
-    """Writes the trials' files where they are not what the journal says; on a store all of them."""
+    """Writes the trials' files where they are not what the journal says; on a store all, and removes errors of no failure."""
     storage, created = journal.storage, state.created
     assert created is not None
     with tempfile.TemporaryDirectory(prefix="holdfast-repair-") as aside:
@@ -75,5 +77,8 @@ def _write_files(journal: Journal, history: History, state: ExperimentState) -> 
         files.catch_up(history, state, everything=True)
         files.close()
         if is_uri(storage.uri):
-            tree = Tree(folder, lambda name: name != NAME)
-            Mirror(storage, [tree], os.path.join(aside, "sent"), journal.in_charge).finish()
+            tree = Tree(folder, lambda name: name != NAME, exact=_GO)
+            mirror = Mirror(storage, [tree], os.path.join(aside, "sent"), journal.in_charge)
+            for trial in state.trials.values():
+                mirror.look_at(trial.dirname, unsure=True)
+            mirror.finish()
