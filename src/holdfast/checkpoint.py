@@ -18,7 +18,7 @@ from holdfast.errors import ConfigError
 if TYPE_CHECKING:
     from holdfast.storage.object_store import ObjectStorage
 
-__all__ = ["MANIFEST", "METADATA", "Checkpoint"]
+__all__ = ["MANIFEST", "METADATA", "Checkpoint", "brought"]
 
 
 class Checkpoint:
@@ -171,6 +171,35 @@ class Checkpoint:
     def __setstate__(self, state: dict[str, str]) -> None:
         self.path = state["path"]
         self._uri = state.get("uri", "")
+
+
+@contextlib.contextmanager
+def brought(checkpoint: Checkpoint, aside: str) -> Iterator[str]:
+    """A local directory with the files of a checkpoint as they are now, to be read while this is open: its own, if it lies here.
+
+    One in a cloud is downloaded into the directory `aside`, in bounded memory, and removed at the end; a kill leaves that
+    directory. What `as_directory` gives is shared, and may be older than what a user has put there since.
+
+    Raises:
+        FileNotFoundError: There is nothing at that place.
+        StorageError: It cannot be downloaded, or is not what was saved.
+    """
+    if not checkpoint._uri:
+        yield checkpoint.path
+        return
+    import shutil
+
+    from holdfast.storage.fetching import fetch_directory
+    from holdfast.storage.opening import above
+    from holdfast.storage.uri import open_place, parse
+
+    uri, name = above(checkpoint._uri)
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        fetch_directory(open_place(parse(uri)), name, aside)
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _cloud(uri: str) -> ObjectStorage:

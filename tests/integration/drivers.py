@@ -52,6 +52,7 @@ class Task:
         population: "pbt" or "synch" for population based training, in step or not.
         first_rows: Where given, a stop rule ends trials there, and when all have ended the experiment is extended: to trials of
             `rows` rows, and by one sample.
+        cloud: Where trials put their checkpoints themselves, a URI, and report them there; empty: they report local directories.
         artifacts: Whether trials write into their working directories, and that is synced.
     """
 
@@ -84,6 +85,7 @@ class Task:
     durability: str = "group"
     storage_timeout_s: float = 1800.0
     artifacts: bool = False
+    cloud: str = ""
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -145,10 +147,20 @@ def train(config: dict[str, Any]) -> None:
             with tempfile.TemporaryDirectory(dir=os.path.dirname(side)) as folder:
                 Path(folder, "state.json").write_text(json.dumps({"next": i + 1}))
                 Path(folder, "weights").write_bytes(b"w" * config["checkpoint_bytes"])
-                tune.report(row, checkpoint=tune.Checkpoint.from_directory(folder))
+                tune.report(row, checkpoint=in_the_cloud(config["cloud"], folder) if config["cloud"] else tune.Checkpoint(folder))
         else:
             tune.report(row)
         note(side, what="row", trial=trial, saves=saves, row=row)
+
+
+def in_the_cloud(place: str, folder: str) -> Any:
+    """What lies in a local directory, put to a store by the trial itself: at one place, again and again."""
+    import holdfast as tune
+
+    own = inside(place, tune.get_context().get_trial_id())
+    for name in os.listdir(folder):
+        open_storage(own).put(name, Path(folder, name).read_bytes())
+    return tune.Checkpoint(own)
 
 
 def class_trainable() -> type:
@@ -208,7 +220,7 @@ def tuner(task: Task) -> Any:
     if tune.Tuner.can_restore(task.path):
         how = {"takeover": task.takeover, "resume_errored": task.resume_errored, "restart_errored": task.restart_errored}
         return tune.Tuner.restore(task.path, trainable, **how)
-    copied = ("rows", "every", "pace_s", "unique", "family", "padding", "checkpoint_bytes", "artifacts")
+    copied = ("rows", "every", "pace_s", "unique", "family", "padding", "checkpoint_bytes", "artifacts", "cloud")
     space = {"x": tune.uniform(0, 1), **{name: getattr(task, name) for name in copied}}
     if task.drawn_bytes:
         space["table"] = tune.sample_from(lambda config, size=task.drawn_bytes: Table(size, config["x"]))

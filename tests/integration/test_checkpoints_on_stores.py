@@ -21,13 +21,19 @@ from holdfast._core.ids import MANIFEST, checkpoint_name
 from holdfast._journal import Owner, open_journal, read
 from holdfast._projection.history import load_state
 from holdfast.clock import SystemClock
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, ReportRefused
 from holdfast.storage.opening import inside
 from holdfast.storage.uri import open_place, parse
 from holdfast.testing.history import check_history
 from integration.drivers import Start, Task, acknowledged, acknowledged_count, wait_until, wait_until_all_gone
 
 UPLOADS = ["sync", "async"]
+WAYS = [
+    (True, "sync"),
+    (False, "async"),
+    pytest.param(True, "async", marks=pytest.mark.soak),
+    pytest.param(False, "sync", marks=pytest.mark.soak),
+]
 
 
 @pytest.fixture
@@ -143,6 +149,79 @@ def test_another_machine_goes_on_from_the_store(task: Task, start: Start, tmp_pa
         driver.kill()
     assert driver.finish()["errors"] == []
     assert check_history(here.storage, acknowledged(task.side)) == []
+
+
+@pytest.mark.parametrize(("local", "upload"), WAYS)
+def test_those_that_trials_put_to_a_store_themselves_are_kept_through_kills(
+    task: Task, start: Start, tmp_path: Path, upload: str, local: bool
+) -> None:
+    """Into a local experiment and into one on the store; workers and drivers are killed, also in the middle of a copy."""
+    lots = random.Random(f"cloud {upload} {local}")
+    task = replace(
+        task, upload=upload, cloud=inside(task.storage_path, "own"), storage_path=str(tmp_path) if local else task.storage_path
+    )
+    for point in ("mid_checkpoint_stage:3=kill" if local or upload == "async" else "mid_checkpoint_upload:3=kill", ""):
+        driver, rows = start(task, point), acknowledged_count(task.side) + lots.randrange(2, 5)
+        with suppress(AssertionError):
+            wait_until(lambda rows=rows: acknowledged_count(task.side) >= rows, doing=driver)
+        driver.kill()
+        wait_until_all_gone(task)
+    assert start(task).finish()["errors"] == []
+    assert_all_is_well(task, tmp_path)
+
+
+def again(config: dict) -> None:
+    """Each row goes with the checkpoint that the trial has."""
+    for i in range(6):
+        checkpoint = tune.get_checkpoint()
+        if checkpoint is None:
+            Path("state").mkdir(exist_ok=True)
+            Path("state", "x").write_text(str(config["x"]))
+            checkpoint = tune.Checkpoint("state")
+        tune.report({"i": i}, checkpoint=checkpoint)
+        if i == config["dies"] and not Path("died").exists():
+            Path("died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("local", "upload"), WAYS)
+def test_what_a_trial_has_may_be_reported_again(place: str, tmp_path: Path, upload: str, local: bool) -> None:
+    keep = tune.CheckpointConfig(num_to_keep=1, upload=upload)
+    failing = tune.FailureConfig(max_failures=1)
+    run = tune.RunConfig(
+        name="exp", storage_path=tmp_path if local else place, checkpoint_config=keep, failure_config=failing, verbose=0
+    )
+    grid = tune.Tuner(again, param_space={"x": tune.grid_search([1, 2]), "dies": 2}, run_config=run).fit()
+    assert grid.errors == []
+    for result in grid:
+        with result.checkpoint.as_directory() as folder:
+            assert Path(folder, "x").read_text() == str(result.config["x"])
+            assert sorted(os.listdir(folder)) == [MANIFEST, "x"]
+
+
+def elsewhere(config: dict) -> None:
+    try:
+        tune.report({"i": 0}, checkpoint=tune.Checkpoint(config["nowhere"]))
+    except ReportRefused as error:
+        refused = str(error)
+    tune.report({"refused": refused}, checkpoint=tune.Checkpoint(config["there"]))
+
+
+def test_one_on_another_store_and_one_that_is_not_there(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with object_servers.fake_gcs() as other:
+        for name, value in other.environment.items():
+            monkeypatch.setenv(name, value)
+        there = inside(other.uri, "mine")
+        open_place(parse(there)).put("a/weights", b"w" * 100_000)
+        tune.Checkpoint(there).set_metadata({"by": "hand"})
+        space = {"there": there, "nowhere": inside(place, "nowhere")}
+        run = tune.RunConfig(name="exp", storage_path=place, verbose=0)
+        [result] = tune.Tuner(elsewhere, param_space=space, run_config=run).fit()
+    assert result.error is None
+    assert "there is nothing at that place" in result.metrics["refused"]
+    assert result.checkpoint.get_metadata() == {"by": "hand"}
+    with result.checkpoint.as_directory() as folder:
+        assert Path(folder, "a", "weights").read_bytes() == b"w" * 100_000
 
 
 def save(config: dict) -> None:

@@ -16,9 +16,9 @@ from holdfast._worker.keeping import Keeper, Origin
 from holdfast._worker.protocol import Answer, Channel
 from holdfast._worker.rows import encode_row
 from holdfast._worker.uploads import Uploads
-from holdfast.checkpoint import Checkpoint
+from holdfast.checkpoint import Checkpoint, brought
 from holdfast.clock import Clock, SystemClock
-from holdfast.errors import StorageError
+from holdfast.errors import ReportRefused, StorageError
 from holdfast.session import TuneContext
 from holdfast.trainable.tally import Tally, counters_in
 
@@ -63,6 +63,7 @@ class Attempt:
         self._next_index = order.grant
         self._began = self._last = self._clock.monotonic()
         self._uploads = Uploads(keeper, self._tell) if upload == "async" else None
+        self._origin = origin
         self._newest = origin.checkpoint if origin else None
         self._tally = Tally.of(counters_in(origin.folder)) if origin else Tally()
 
@@ -156,11 +157,26 @@ class Attempt:
 
     def _keep(self, how: Keep, checkpoint: Checkpoint, counters: Mapping[str, float]) -> Saved:
         """Keeps the checkpoint's files under the next index."""
-        with self._storage():
-            saved = how(checkpoint.path, self._next_index, counters)
+        with self._storage(), self._folder_of(checkpoint) as folder:
+            saved = how(folder, self._next_index, counters)
         self._next_index += 1
         self._newest = self._keeper.checkpoint(saved.index)
         return saved
+
+    @contextlib.contextmanager
+    def _folder_of(self, checkpoint: Checkpoint) -> Iterator[str]:
+        """Its files on this machine: there already, or brought here from a cloud."""
+        if self._origin is not None and checkpoint == self._origin.checkpoint:
+            yield self._origin.folder
+            return
+        with contextlib.ExitStack() as held:
+            try:
+                folder = held.enter_context(brought(checkpoint, f"{self._keeper.staging}brought"))
+            except FileNotFoundError as error:
+                raise ReportRefused(
+                    f"{checkpoint}: there is nothing at that place. Put the files there, then report it."
+                ) from error
+            yield folder
 
     @contextlib.contextmanager
     def _storage(self) -> Iterator[None]:

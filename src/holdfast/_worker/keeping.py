@@ -41,9 +41,11 @@ class Keeper(Protocol):
 
     Attributes:
         trial_dir: The trial's directory on this machine.
+        staging: What the paths begin with of what goes when the attempt has ended, however it ends.
     """
 
     trial_dir: str
+    staging: str
 
     def save(self, source: str, index: int, counters: Mapping[str, float]) -> Saved:
         """Keeps what lies in the directory `source` as checkpoint `index`; durable when it returns.
@@ -98,6 +100,7 @@ class LocalKeeper:
 
     def __init__(self, trial_dir: str, prefix: str = "", clock: Clock | None = None) -> None:
         self.trial_dir = trial_dir
+        self.staging = os.path.join(trial_dir, prefix)
         self._prefix = prefix
         self._clock = clock or SystemClock()
 

@@ -182,11 +182,6 @@ def walk(source: str) -> Tree:
         ReportRefused: It is no readable directory, or holds something that is no file, directory or link.
     """
     tree = Tree([], [], {})
-    if not os.path.isabs(source):  # a checkpoint that lies in a cloud
-        raise ReportRefused(
-            f"The checkpoint {source} is not on this machine. Report a local directory: "
-            "`with checkpoint.as_directory() as folder: report(row, checkpoint=Checkpoint(folder))`."
-        )
     if not os.path.isdir(source):
         raise ReportRefused(f"Checkpoint({source!r}): there is no such directory. Write the files, then report it.")
     pending = [""]

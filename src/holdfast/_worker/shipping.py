@@ -44,7 +44,7 @@ class StoreKeeper:
     """
 
     def __init__(self, local: LocalKeeper, uri: str, patience_s: float = 60.0) -> None:
-        self.trial_dir = local.trial_dir
+        self.trial_dir, self.staging = local.trial_dir, local.staging
         self._local = local
         self._place = parse(uri)
         self._storage = open_place(self._place, patience_s=patience_s)

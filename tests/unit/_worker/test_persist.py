@@ -16,7 +16,7 @@ import pytest
 
 from holdfast import faults
 from holdfast._worker import persist
-from holdfast.checkpoint import MANIFEST, METADATA, Checkpoint
+from holdfast.checkpoint import MANIFEST, METADATA
 from holdfast.errors import ReportRefused, StorageError
 
 STAGING = ".staging-1-nonce-0"
@@ -140,11 +140,6 @@ def test_what_is_no_directory_is_refused(tmp_path: Path, trial: Path, make: Call
     with pytest.raises(ReportRefused, match="no such directory"):
         save(tmp_path / "source", trial)
     assert os.listdir(trial) == []
-
-
-def test_a_checkpoint_in_a_cloud_is_refused_with_what_to_do(trial: Path) -> None:
-    with pytest.raises(ReportRefused, match=r"The checkpoint bucket/x is not on this machine\. Report a local directory: `with"):
-        persist.save(Checkpoint("s3://bucket/x").path, str(trial), 0, ".staging-0")
 
 
 def test_a_pipe_is_refused(source: Path, trial: Path) -> None:
