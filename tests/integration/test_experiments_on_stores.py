@@ -21,8 +21,9 @@ import object_servers
 from fault_proxy import FaultProxy
 from holdfast.cli.carrying import send_experiment
 from holdfast.cli.verbs import holdfast
-from holdfast.errors import ConfigError, ExperimentExists, StorageError
+from holdfast.errors import ConfigError, ExperimentExists, ExperimentNotFound, StorageError
 from holdfast.logger import CSVLoggerCallback, JsonLoggerCallback
+from holdfast.search import Searcher
 from holdfast.storage.object_store import ObjectStorage
 from holdfast.storage.opening import inside, open_storage
 from holdfast.storage.uri import open_place, parse
@@ -192,6 +193,44 @@ def test_loggers_of_the_user_go_on_on_another_machine(place: str, tmp_path: Path
     assert (read_back.metrics["score"], read_back.config, read_back.path) == (2, {"x": 1}, result.path)
     with pytest.raises(FileNotFoundError, match="holds none of"):
         tune.Result.from_path(inside(place, "exp"))
+
+
+class Counting(Searcher):
+    """Suggests what it has not suggested yet."""
+
+    def __init__(self) -> None:
+        super().__init__(metric="score", mode="max")
+        self.count = 0
+
+    def suggest(self, trial_id: str) -> dict:
+        self.count += 1
+        return {"x": self.count}
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """Learns nothing."""
+
+    def get_state(self) -> dict:
+        return {"count": self.count}
+
+    def set_state(self, state: dict) -> None:
+        self.count = state["count"]
+
+
+def test_what_a_searcher_knew_is_found_on_the_store(place: str) -> None:
+    first = tune.TuneConfig(num_samples=3, search_alg=Counting())
+    run = tune.RunConfig(name="exp", storage_path=place, verbose=0)
+    grid = tune.Tuner(train, tune_config=first, run_config=run).fit()
+    assert sorted(result.config["x"] for result in grid) == [1, 2, 3]
+    again = Counting()
+    again.restore_from_dir(grid.experiment_path)
+    assert again.suggest("next") == {"x": 4}
+    with pytest.raises(ExperimentNotFound, match="holds no searcher state"):
+        again.restore_from_dir(place)
+    storage = open_storage(grid.experiment_path)
+    [name] = [name for name in storage.names("") if name.startswith("searcher-state")]
+    storage.put(name.replace("default", "mine"), b"")
+    with pytest.raises(ConfigError, match="several"):
+        again.restore_from_dir(grid.experiment_path)
 
 
 @object_servers.EVERYWHERE

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import pickle
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -164,12 +165,32 @@ class Searcher(SearchAlgorithm):
             aside.unlink(missing_ok=True)
 
     def restore_from_dir(self, checkpoint_dir: str) -> None:
-        """Restores from the newest file that `save_to_dir` wrote into a directory."""
+        """Restores from the newest file that `save_to_dir` wrote into a directory; from an experiment's by its URI too."""
         pattern = self.CKPT_FILE_TMPL.format("*")
+        if "://" in checkpoint_dir:
+            _restore_from_store(self, checkpoint_dir, pattern)
+            return
         found = sorted(Path(checkpoint_dir).glob(pattern), key=lambda path: (path.stat().st_mtime_ns, path))
         if not found:
             raise ExperimentNotFound(f"{checkpoint_dir} holds no searcher state ({pattern}).")
         self.restore(str(found[-1]))
+
+
+def _restore_from_store(searcher: Searcher, uri: str, pattern: str) -> None:
+    import tempfile
+
+    from holdfast.storage.opening import open_storage
+
+    storage = open_storage(uri)
+    found = [name for name in storage.names("") if fnmatch(name, pattern)]
+    if not found:
+        raise ExperimentNotFound(f"{storage.root} holds no searcher state ({pattern}).")
+    if len(found) > 1:  # nothing says which is the newest
+        raise ConfigError(f"{storage.root} holds several states of searchers: {found}. Fetch one, and give it to restore().")
+    with tempfile.TemporaryDirectory(prefix="holdfast-searcher-") as aside:
+        path = Path(aside, found[0])
+        path.write_bytes(storage.read(found[0]))
+        searcher.restore(str(path))
 
 
 def introduce(searcher: Searcher, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
