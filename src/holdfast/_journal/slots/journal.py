@@ -26,6 +26,8 @@ from holdfast.errors import Fenced, InternalError, StorageError, TuneError
 
 __all__ = ["SlotJournal"]
 
+_URGENT = frozenset({CheckpointCommitted, AttemptEnded, EpochEnded})
+
 
 class SlotJournal:
     """An open journal. One thread calls it; `durable` may be read from any. Attributes and errors as of the port.
@@ -195,6 +197,6 @@ class SlotJournal:
 def _urgent(record: Record) -> bool:
     """Whether it goes to the store at once: a checkpoint that commits, a trial or an epoch that ends."""
     event = record.event
-    if isinstance(event, ResultReported):
+    if type(event) is ResultReported:  # most are; this is asked for each
         return event.saved is not None
-    return isinstance(event, (CheckpointCommitted, AttemptEnded, EpochEnded))
+    return type(event) in _URGENT
