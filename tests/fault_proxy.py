@@ -19,11 +19,15 @@ __all__ = ["FaultProxy"]
 
 
 class FaultProxy:
-    """Counts requests from 1; `fate` gets the number and "METHOD path"; `log` has what came and what was done to it."""
+    """Counts requests from 1; `fate` gets the number and "METHOD path"; `log` has what came and what was done to it.
+
+    Requests that are signed with the key `expired`, where one is given, are answered as S3 does when a key's time is over.
+    """
 
     def __init__(self, upstream: int, fate: Callable[[int, str], str]) -> None:
         self.log: list[tuple[str, str]] = []
         self.fate = fate
+        self.expired = ""
         lock = threading.Lock()
         outer = self
 
@@ -37,7 +41,8 @@ class FaultProxy:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 request = f"{self.command} {self.path}"
                 with lock:
-                    fate = outer.fate(len(outer.log) + 1, request)
+                    over = outer.expired and f"={outer.expired}/" in self.headers.get("Authorization", "").replace(" ", "")
+                    fate = "400 ExpiredToken" if over else outer.fate(len(outer.log) + 1, request)
                     outer.log.append((request, fate))
                 if fate == "drop before":
                     return self.drop()

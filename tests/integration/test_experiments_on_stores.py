@@ -379,6 +379,36 @@ def test_faults_of_the_network_lose_nothing(server: object_servers.Server, task:
     assert_files_tell_the_history(task.storage)
 
 
+def test_keys_that_expire_are_read_anew(
+    server: object_servers.Server, task: Task, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of an experiment, twice, by the driver and by workers that save checkpoints."""
+    for name in server.environment:
+        monkeypatch.delenv(name)
+    keys = tmp_path / "credentials"
+
+    def hand_out(key: str) -> None:
+        aside = tmp_path / "credentials.new"
+        aside.write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = secret\nregion = us-east-1\n")
+        aside.rename(keys)
+
+    hand_out("KEY0")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(keys))
+    with FaultProxy(server.port, lambda *_: "") as proxy:
+        through = task.storage_path.replace(f"A{server.port}", f"A{proxy.port}")
+        task = replace(task, storage_path=through, rows=40, every=2, num_to_keep=1)
+        driver = start(task)
+        for number in (1, 2):
+            rows = acknowledged_count(task.side)
+            wait_until(lambda rows=rows: acknowledged_count(task.side) > rows + 15, doing=driver)
+            hand_out(f"KEY{number}")
+            proxy.expired = f"KEY{number - 1}"
+        assert driver.finish() == {"trials": 3, "errors": []}
+        fates = [fate for _, fate in proxy.log]
+        assert fates.count("400 ExpiredToken") >= 4
+        assert check_history(task.storage, acknowledged(task.side)) == []
+
+
 def test_a_restore_makes_few_requests(server: object_servers.Server, task: Task, start: Start, tmp_path: Path) -> None:
     """With an empty cache, what the journal takes up to the first line of a trial. One of 10,000 trials has ten packs more."""
     task = replace(task, samples=20, rows=4, pace_s=0.05)
