@@ -28,7 +28,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Figure:
-    """Rounds of one measurement and of its limit or peer, all in the same unit."""
+    """Rounds of one measurement and of its limit or peer, all in the same unit.
+
+    Where each round was measured right beside its limit, `paired` has the ratio be the median of the rounds' own: on a machine
+    with other work, what slows both does not count. The lowest and the highest are shown with it.
+    """
 
     name: str
     unit: str
@@ -36,6 +40,7 @@ class Figure:
     beside: str
     limits: Sequence[float]
     target: Target
+    paired: bool = False
 
     @property
     def value(self) -> float:
@@ -47,7 +52,12 @@ class Figure:
 
     @property
     def ratio(self) -> float:
-        return self.value / self.limit
+        return statistics.median(self.ratios) if self.paired else self.value / self.limit
+
+    @property
+    def ratios(self) -> list[float]:
+        """Of each round, lowest first; empty where rounds and limits are no pairs."""
+        return sorted(one / beside for one, beside in zip(self.rounds, self.limits, strict=True)) if self.paired else []
 
     @property
     def reached(self) -> bool:
@@ -63,6 +73,7 @@ class Figure:
             "limit": self.limit,
             "limit_rounds": list(self.limits),
             "ratio": self.ratio,
+            "ratios": self.ratios,
             "target": self.target.text(self.unit),
             "reached": self.reached,
         }
@@ -82,7 +93,7 @@ def table(figures: Sequence[Figure]) -> str:
             f"{short(figure.value)} {figure.unit}",
             figure.beside,
             f"{short(figure.limit)} {figure.unit}",
-            f"{figure.ratio:.2f} ×",
+            f"{figure.ratio:.2f} ×" + (f" ({figure.ratios[0]:.2f} to {figure.ratios[-1]:.2f})" if figure.paired else ""),
             figure.target.text(figure.unit),
             "reached" if figure.reached else "MISSED",
         ]

@@ -25,23 +25,25 @@ def figures(rounds: Rounds) -> Iterator[Figure]:
         os.environ.update(server.environment)
         try:
             count, here, there = rounds.many(10_000), [], []
-            for number in rounds.times(5):
+            for number in rounds.times(7):
                 here.append(workload("reports", rounds.folder(), count, "group"))
                 there.append(workload("reports_at", inside(server.uri, f"reports-{number}"), rounds.folder(), count, "group"))
-            yield Figure("reports, on S3", "/s", there, "on a local disk", here, Target("ratio", 0.8, most=False))
+            yield Figure("reports, on S3", "/s", there, "on a local disk", here, Target("ratio", 0.8, most=False), paired=True)
 
             strict, bare = [], []
-            for number in rounds.times(5):
+            for number in rounds.times(7):
                 bare.append(_puts(inside(server.uri, f"bare-{number}"), rounds.many(500)))
                 place = inside(server.uri, f"strict-{number}")
                 strict.append(workload("reports_at", place, rounds.folder(), rounds.many(500), "strict"))
             name = 'reports, on S3, durability="strict"'
-            yield Figure(name, "/s", strict, "bare conditional puts, one after another", bare, Target("ratio", 0.7, most=False))
+            beside = "bare conditional puts, one after another"
+            yield Figure(name, "/s", strict, beside, bare, Target("ratio", 0.7, most=False), paired=True)
 
             trials = rounds.many(10_000)
-            times, limits = _restores(rounds, inside(server.uri, "many"), trials, cache)
+            times, limits, counts = _restores(rounds, inside(server.uri, "many"), trials, cache, server.port)
             name = f"restore of {trials:,} finished trials from S3, empty cache, no snapshots"
             yield Figure(name, "s", times, "reading its journal", limits, Target("value", 4.0))
+            yield Figure("its requests until then", "", counts, "asked: fewer than", [60.0] * len(counts), Target("value", 59))
         finally:
             for variable in (*server.environment, "HOLDFAST_CACHE_DIR"):
                 ENVIRONMENT.pop(variable, None)
@@ -58,10 +60,14 @@ def _puts(place: str, count: int) -> float:
     return count / (time.perf_counter() - began)
 
 
-def _restores(rounds: Rounds, place: str, trials: int, cache: Path) -> tuple[list[float], list[float]]:
-    """From the call of `Tuner.restore` to the first line of user code in a trial."""
+def _restores(rounds: Rounds, place: str, trials: int, cache: Path, port: int) -> tuple[list[float], list[float], list[float]]:
+    """From the call of `Tuner.restore` to the first line of user code in a trial: seconds, those that reading takes, requests.
+
+    Requests are counted by a proxy in rounds of their own, because it takes its time.
+    """
     import time
 
+    from fault_proxy import FaultProxy
     from holdfast._journal import read
     from holdfast.storage.opening import inside, open_storage
 
@@ -73,7 +79,7 @@ def _restores(rounds: Rounds, place: str, trials: int, cache: Path) -> tuple[lis
 
     with running("to_be_killed_at", place, folder, trials) as driver:
         until(vouched_for, driver)
-    times, limits = [], []
+    times, limits, counts = [], [], []
     for _ in rounds.times(5):
         storage.delete("journal/snapshots")
         shutil.rmtree(cache)
@@ -83,9 +89,19 @@ def _restores(rounds: Rounds, place: str, trials: int, cache: Path) -> tuple[lis
         limits.append(time.perf_counter() - began)
         before = len(lines(notes))
         with running("to_be_killed_at", place, folder, trials) as driver:
-            until(lambda before=before: len(lines(notes)) > before, driver)
+            until(lambda before=before: len(lines(notes)) >= before + 2, driver)
         times.append(float(lines(notes)[before][0]) - float(lines(folder / "restores")[-1][0]))
-    return times, limits
+    for _ in rounds.times(3):
+        storage.delete("journal/snapshots")
+        shutil.rmtree(cache)
+        before, came = len(lines(notes)), list[float]()
+        with FaultProxy(port, lambda _number, _request, came=came: came.append(time.monotonic()) or "") as proxy:
+            through = place.replace(f"%3A{port}", f"%3A{proxy.port}")
+            with running("to_be_killed_at", through, folder, trials) as driver:
+                until(lambda before=before: len(lines(notes)) >= before + 2, driver)
+        first = float(lines(notes)[before][0])
+        counts.append(float(sum(at <= first for at in came)))
+    return times, limits, counts
 
 
 def _position(cursor: bytes) -> int:

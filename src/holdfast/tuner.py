@@ -89,9 +89,8 @@ def _extend(
 
     Trials that the old stop rule or budget of time had ended go on from their newest checkpoints, unless their newest row has
     reached the new bounds already. Those that ended by themselves (the function returned, `report(done=True)`), by the
-    scheduler's decision (ASHA's `max_t` too), by `holdfast stop PATH TRIAL` or with an error stay as they are: to have
-    failed ones go on, `restore` with `resume_errored` or `restart_errored` first, which is on record by itself. The searcher and
-    the scheduler are the same, with all that they know; what they heard of the end of a trial that goes on stands.
+    scheduler's decision (ASHA's `max_t` too), by `holdfast stop PATH TRIAL` or with an error (`restore` those first) stay
+    as they are. The searcher and scheduler are the same, with all that they know; what they heard of a trial's end stands.
 
     Args:
         path: The experiment's directory: `<storage_path>/<name>`.
