@@ -19,6 +19,7 @@ ALIASES = {
     "holdfast.execution": "",
     "holdfast.execution.placement_groups": "holdfast.resources",
     "holdfast.experiment.trial": "holdfast.trial",
+    "holdfast.logger.aim": "holdfast.integration.aim",
     "holdfast.logger.comet": "holdfast.integration.comet",
     "holdfast.logger.logger": "holdfast.logger",
     "holdfast.logger.mlflow": "holdfast.integration.mlflow",

@@ -9,6 +9,7 @@ import pytest
 
 # What a program must not pay for that only wants to say `from holdfast import Tuner`.
 HEAVY = {
+    "aim",
     "asyncio",
     "click",
     "cloudpickle",

@@ -85,7 +85,7 @@ def test_the_reference_has_what_stands_elsewhere_and_no_private_name(site: Path)
     assert {"holdfast.tuner.Tuner.restore", "holdfast.tuner.Tuner.extend"} <= names
     assert {"holdfast.faults.POINTS", "holdfast.engines.local.engine.LocalEngine", "holdfast.search.imported.Past"} <= names
     assert "holdfast.engines.ray.engine.RayEngine" in names
-    for library in ("pytorch_lightning", "keras", "xgboost", "lightgbm", "transformers", "mlflow", "wandb", "comet"):
+    for library in ("pytorch_lightning", "keras", "xgboost", "lightgbm", "transformers", "mlflow", "wandb", "comet", "aim"):
         assert any(name.startswith(f"holdfast.integration.{library}.") for name in names), library
     assert [name for name in names if name.rpartition(".")[2].startswith("_")] == []
 

@@ -306,3 +306,45 @@ def test_comet_offline_over_two_kills(driver, tmp_path):
     assert told == as_history_has_it(one.path)
     assert not list((tmp_path / "tmp").rglob("messages.json"))
     assert_no_secret(one.path)
+
+
+AIM_READER = """
+import json, sys
+from aim import Repo, Run
+repo, found = Repo.from_path(sys.argv[1]), []
+for name in repo.list_all_runs():
+    run = Run(name, repo=repo, system_tracking_interval=None, capture_terminal_logs=False)
+    metrics = {metric.name: metric.values.sparse_list()[1] for metric in run.metrics()}
+    found.append([run["trial_id"], run.experiment, run["hparams"], run["failed"], metrics])
+    run.close()
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="Aim cannot be installed there")
+def test_aim_in_a_local_repository_over_a_kill(driver, tmp_path):
+    one = driver("aim", rows=12, pace_s=0.1, repo=str(tmp_path / "repo"), metrics=["loss"])
+    one.start()
+    one.wait(lambda: acknowledged_count(one.side) > 5 and len(list((tmp_path / "repo").glob(".aim/seqs/chunks/*"))) > 1)
+    one.kill()
+    one.start()
+    one.finish()
+    read = subprocess.run(
+        [sys.executable, "-c", AIM_READER, str(tmp_path / "repo")], capture_output=True, text=True, check=True, timeout=60
+    )
+    told = json.loads(read.stdout.splitlines()[-1])
+    history = as_history_has_it(one.path)
+    assert {trial: sorted(metrics["loss"], reverse=True) for trial, *_, metrics in told} == history
+    assert len(told) == 3
+    for trial, experiment, hparams, failed, metrics in told:
+        first = history[trial][0]
+        assert (experiment, hparams, failed, list(metrics)) == ("exp", {"x": first, "rows": 12}, first == 2, ["loss"])
+
+
+def test_an_aim_repository_is_given_by_its_path():
+    from holdfast.errors import ConfigError
+    from holdfast.integration.aim import AimLoggerCallback
+
+    with pytest.raises(ConfigError, match="give the path"):
+        AimLoggerCallback(repo=object())
+    assert AimLoggerCallback("aim://host:1").repo == "aim://host:1"

@@ -61,6 +61,10 @@ def tracker(asked: dict[str, Any]) -> TrackerCallback:
         from holdfast.integration.comet import CometLoggerCallback
 
         return CometLoggerCallback(**options)
+    if kind == "aim":
+        from holdfast.integration.aim import AimLoggerCallback
+
+        return AimLoggerCallback(**options)
     return FileTracker(**options)
 
 
