@@ -142,7 +142,9 @@ def searched(name, results, samples=12):
     return tune.Tuner(
         trainable,
         param_space=space,
-        tune_config=tune.TuneConfig(**{"metric": "accuracy", "mode": "max", "num_samples": samples, "seed": 1, **how}),
+        tune_config=tune.TuneConfig(
+            **{"metric": "accuracy", "mode": "max", "num_samples": samples, "seed": 1, "reuse_actors": True, **how}
+        ),
         run_config=tune.RunConfig(name=name, storage_path=results, verbose=0, if_exists="resume"),
     ).fit()
 

@@ -7,6 +7,14 @@ import importlib
 
 import pytest
 
+from absent import absent
+
+ON_TORCH = {
+    "integration/keras.py": ("torch",),
+    "integration/pytorch_lightning.py": ("torch", "lightning"),
+    "integration/transformers.py": ("torch", "transformers"),
+}
+
 
 def listed(source) -> list[str] | None:
     """The names in a file's `__all__`, or None where there is none."""
@@ -40,7 +48,7 @@ def test_listed_names_exist(sources):
     missing = []
     for source in sources:
         names = listed(source)
-        if names:
+        if names and not absent(*ON_TORCH.get(source.path, ())):
             module = importlib.import_module(source.module)
             missing += [f"{source.module}.{name}" for name in names if not hasattr(module, name)]
     assert missing == []

@@ -15,6 +15,7 @@ import pytest
 import given_filesystems
 import holdfast as tune
 import object_servers
+from absent import needs
 from fault_proxy import FaultProxy
 from holdfast._core.events import CheckpointLost
 from holdfast._core.ids import MANIFEST, checkpoint_name
@@ -231,6 +232,7 @@ def save(config: dict) -> None:
         tune.report({"score": config["x"] * i}, checkpoint=tune.Checkpoint.from_directory("model"))
 
 
+@needs("torch", "transformers", "accelerate")
 @pytest.mark.filterwarnings("ignore")  # the library's own warnings at its import
 def test_transformers_trainer_is_given_a_directory_on_this_machine(place: str) -> None:
     from holdfast.integration.transformers import TuneReportCheckpointCallback

@@ -15,6 +15,7 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import train_test_split
 
 import holdfast as tune
+from absent import needs
 from holdfast.errors import ConfigError
 from holdfast.integration.reports import chosen
 
@@ -187,6 +188,7 @@ def with_torch(config):
             tune.report({"loss": loss.item()}, checkpoint=tune.Checkpoint.from_directory(folder))
 
 
+@needs("torch")
 def test_plain_pytorch_goes_on_as_if_nothing_had_happened(tmp_path):
     (broken,) = fitted(tmp_path / "a", with_torch, {"lr": 0.01}, failures=1)
     losses = list(broken.metrics_dataframe["loss"])
@@ -237,6 +239,7 @@ def with_lightning(config):
     trainer.fit(Digits(), batches, batches, ckpt_path=path)
 
 
+@needs("torch", "lightning")
 @pytest.mark.filterwarnings("ignore")  # inline, the libraries' own warnings are raised here
 def test_lightning_reports_validations_and_goes_on(tmp_path):
     saved, plain = fitted(tmp_path, with_lightning, {"saves": tune.grid_search([True, False])}, failures=1, engine="inline")
@@ -247,6 +250,7 @@ def test_lightning_reports_validations_and_goes_on(tmp_path):
     assert (len(plain.metrics_dataframe), plain.checkpoint) == (4, None)
 
 
+@needs("torch", "lightning")
 def test_lightning_and_keras_refuse_what_never_happens(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     from holdfast.integration.keras import ReportCheckpointCallback
@@ -285,6 +289,7 @@ def with_keras(config):
     model.fit(x, y, epochs=4, initial_epoch=start or 0, batch_size=256, verbose=0, callbacks=[Failing(), callback])
 
 
+@needs("torch")
 @pytest.mark.filterwarnings("ignore")  # inline, the libraries' own warnings are raised here
 def test_keras_on_torch_reports_epochs_and_goes_on(tmp_path):
     (result,) = fitted(tmp_path, with_keras, {"x": 1}, failures=1, engine="inline")
@@ -338,6 +343,7 @@ def with_transformers(config):
     trainer.train(resume_from_checkpoint=TuneReportCheckpointCallback.resume_from(tune.get_checkpoint()))
 
 
+@needs("torch", "transformers", "accelerate")
 @pytest.mark.filterwarnings("ignore")  # inline, the libraries' own warnings are raised here
 def test_transformers_reports_evaluations_and_goes_on(tmp_path):
     saved, plain = fitted(tmp_path, with_transformers, {"saves": tune.grid_search([True, False])}, failures=1, engine="inline")
