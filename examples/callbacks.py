@@ -37,7 +37,7 @@ class Log(LoggerCallback):
         print(f"{trial.trial_id} begins with {trial.config}")
 
     def log_trial_result(self, iteration, trial, result):
-        print(f"{trial.trial_id} row {iteration}: loss {result['loss']:.4f}")
+        print(f"{trial.trial_id} row {result['training_iteration']}: loss {result['loss']:.4f}")
 
     def log_trial_end(self, trial, failed=False):
         print(f"{trial.trial_id} {'failed' if failed else 'ended'}")
