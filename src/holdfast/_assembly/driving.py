@@ -19,7 +19,7 @@ from holdfast._assembly.searching import keep_memory
 from holdfast._assembly.submission import JobSpec, versions
 from holdfast._assembly.tracking import others_than_trackers, trackers_of
 from holdfast._assembly.waiting import WaitingFollower
-from holdfast._assembly.working import Working, working_of
+from holdfast._assembly.working import Working, artifacts_s, log_files, working_of
 from holdfast._core.controller import Controller
 from holdfast._core.events import EpochStarted, ExperimentCreated
 from holdfast._core.experiment import ExperimentState
@@ -326,7 +326,8 @@ def _job(epoch: _Epoch, number: int, directory: str) -> Job:
         sys_path=[os.path.abspath(entry) for entry in sys.path],
         working_dir=here,
         chdir=settings.chdir_to_trial_dir(),
-        log_to_file=_log_files(spec.run_config.log_to_file),
+        log_to_file=log_files(spec),
+        artifacts_s=artifacts_s(spec),
         echo=spec.run_config.verbose > 0,
         reuse_workers=created.policy.reuse_workers,
         references={place: cloudpickle.dumps(it) for place, it in references_in(spec.param_space).items()},
@@ -338,14 +339,6 @@ def _job(epoch: _Epoch, number: int, directory: str) -> Job:
         export_formats=spec.export_formats,
         grace_s=settings.cleanup_s(),
     )
-
-
-def _log_files(asked: bool | str | tuple[str, str]) -> tuple[str, str] | None:
-    if isinstance(asked, str):
-        return asked, asked
-    if isinstance(asked, bool):
-        return ("stdout", "stderr") if asked else None
-    return asked[0], asked[1]
 
 
 def _epoch_started(journal: Journal, choices: Choices) -> EpochStarted:

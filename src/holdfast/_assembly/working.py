@@ -16,14 +16,14 @@ import contextlib
 import glob
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from holdfast import settings
 from holdfast._assembly.submission import JobSpec
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.trial import FINAL
 from holdfast._journal import Journal
-from holdfast._worker.logs import KEPT
+from holdfast._worker.outgoing import outgoing
 from holdfast.callback import Callback
 from holdfast.config.sync import SyncConfig
 from holdfast.logger.csv import CSVLoggerCallback
@@ -33,10 +33,9 @@ from holdfast.storage.base import Storage
 from holdfast.storage.mirror import Mirror, Tree
 from holdfast.storage.uri import is_uri, place_key
 
-__all__ = ["Working", "working_of"]
+__all__ = ["Working", "artifacts_s", "log_files", "working_of"]
 
 _OURS = frozenset({"result.json", "progress.csv", "params.json", "params.pkl", "error.txt", "error.pkl"})
-_NOT_SYNCED = ("checkpoint_",)
 
 
 _BY_HAND = ((JsonLoggerCallback, "result.json"), (CSVLoggerCallback, "progress.csv"))
@@ -125,29 +124,24 @@ def working_of(journal: Journal, experiment_id: str, spec: JobSpec) -> Working:
 
 
 def _trees(home: str, spec: JobSpec) -> list[Tree]:
-    sync = spec.run_config.sync_config or SyncConfig()
     files, attempts = (os.path.join(home, part) for part in ("files", "attempts"))
-    trees = [Tree(files, lambda name: name != NAME, exact=_OURS), Tree(attempts, _logs(spec.run_config.log_to_file))]
-    if sync.sync_artifacts:
-        trees.append(Tree(attempts, _is_artifact, sync.sync_period))
-    return trees
+    return [Tree(files, lambda name: name != NAME, exact=_OURS), *outgoing(attempts, log_files(spec), artifacts_s(spec))]
 
 
-def _logs(log_to_file: bool | str | tuple[str, str]) -> Callable[[str], bool]:
-    """Says whether a relative name is that of a log."""
-    names = {"stdout", "stderr"} if log_to_file is True else {log_to_file} if isinstance(log_to_file, str) else set()
-    names |= set(log_to_file) if isinstance(log_to_file, (tuple, list)) else set()
-    names |= {f"{name}.{age}" for name in names for age in range(1, KEPT + 1)}
-
-    def is_log(name: str) -> bool:
-        top, _, rest = name.partition("/")
-        return top == "logs" or rest in names
-
-    return is_log
+def log_files(spec: JobSpec) -> tuple[str, str] | None:
+    """The names of the files for stdout and stderr; None: each attempt has one log for both."""
+    asked = spec.run_config.log_to_file
+    if isinstance(asked, str):
+        return asked, asked
+    if isinstance(asked, bool):
+        return ("stdout", "stderr") if asked else None
+    return asked[0], asked[1]
 
 
-def _is_artifact(name: str) -> bool:
-    return not name.partition("/")[2].startswith(_NOT_SYNCED)
+def artifacts_s(spec: JobSpec) -> float | None:
+    """How many seconds after a look at what trials write the next one follows; None: that stays on its machine."""
+    sync = spec.run_config.sync_config or SyncConfig()
+    return sync.sync_period if sync.sync_artifacts else None
 
 
 def _take_up(kept: str, epoch: int, storage: Storage, trees: list[Tree]) -> list[str]:

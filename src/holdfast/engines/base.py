@@ -44,6 +44,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         working_dir: The driver's working directory.
         chdir: Whether attempts run in their trial's directory.
         log_to_file: False, or the names of the files for stdout and stderr.
+        artifacts_s: How many seconds after a look at what trials write the next follows, where that goes to the store; else None.
         echo: Whether what trials print is also shown on the driver's terminal, prefixed.
         reuse_workers: Whether a worker may run one attempt after another.
         references: By place in `param_space`, the pickled references that stand there, which configs only name.
@@ -68,6 +69,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     working_dir: str
     chdir: bool = True
     log_to_file: tuple[str, str] | None = None
+    artifacts_s: float | None = None
     echo: bool = False
     reuse_workers: bool = False
     references: dict[str, bytes] = {}

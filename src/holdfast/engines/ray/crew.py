@@ -6,6 +6,7 @@ from `poll`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -15,10 +16,11 @@ from typing import Any
 
 import ray
 
+from holdfast import settings
 from holdfast._core.commands import StartAttempt
 from holdfast._core.events import AttemptEnded, AttemptStarted, CheckpointBroken, CheckpointCommitted, ResultReported
 from holdfast._worker.logs import note_names
-from holdfast._worker.protocol import Answer, FromWorker, decode_from_worker, encode_place
+from holdfast._worker.protocol import Answer, FromWorker, Workplace, decode_from_worker, encode_place
 from holdfast._worker.surroundings import log_paths, trial_dir_of
 from holdfast.engines.base import Job, Observation
 from holdfast.engines.local.echo import INTERVAL_S, Echo
@@ -27,11 +29,14 @@ from holdfast.engines.local.machine import host_and_address
 from holdfast.engines.ray.bell import Bell
 from holdfast.engines.ray.cluster import Nodes
 from holdfast.engines.ray.endings import Endings
+from holdfast.engines.ray.ground import World, reports_dir
 from holdfast.engines.ray.line import Line, Mail
-from holdfast.engines.ray.post import Placed, World
+from holdfast.engines.ray.porter import Porters
+from holdfast.engines.ray.post import Placed
 from holdfast.engines.ray.seat import Over, Seat, runtime_env
 from holdfast.engines.ray.shim import REPORTS, TOKEN
 from holdfast.objects import held
+from holdfast.storage.uri import is_uri
 
 __all__ = ["Crew"]
 
@@ -48,15 +53,18 @@ class Crew:
         self._job = job
         self._nodes = nodes
         self._place = workplace_of(job)
-        self._reports = os.path.join(job.experiment_dir, "logs", f".ray-{self._place.nonce}")
+        self._reports = reports_dir(job.experiment_dir, self._place.nonce)
         os.makedirs(self._reports)
         if job.log_to_file is not None:
             note_names(os.path.dirname(self._reports), job.log_to_file)
         variables = {"HOLDFAST_TOKEN": job.token, "TUNE_ORIG_WORKING_DIR": job.working_dir}
         self._environment = runtime_env(environment, {TOKEN: job.token, REPORTS: self._reports})
         objects = {key: ray.put(PickleBuffer(memory)) for key, memory in held().items()}
-        world = World(host_and_address()[0], {**job.environment, **variables}, objects)
+        below = os.path.relpath(job.experiment_dir, settings.cache_dir()) if is_uri(job.storage) else ""
+        world = World(host_and_address()[0], {**job.environment, **variables}, objects, below)
         self._given = ray.put(encode_place(self._place)), world
+        given = *self._given, job.artifacts_s
+        self._porters = Porters(nodes, given, self._environment, job.storage_timeout_s + _CLOSING_S) if below else None
         self._seats: dict[tuple[str, int], Seat] = {}
         self._idle: list[Seat] = []
         self._gone: list[Seat] = []
@@ -129,6 +137,8 @@ class Crew:
             deadline = time.monotonic() + _CLOSING_S
             while self._seats and time.monotonic() < deadline:
                 self.poll(_LOOK_S)
+            if self._porters is not None:
+                self._porters.finish()
         finally:
             for seat in (*self._seats.values(), *self._idle):
                 seat.give_up()
@@ -160,6 +170,11 @@ class Crew:
             seat = self._seats.get((message.trial_id, message.attempt))
             if seat is not None:
                 seat.placed = message
+                if message.away and self._porters is not None:
+                    assert seat.order is not None
+                    self._porters.begun(message.node, seat.order.dirname)
+                    if self._echo is not None:
+                        _look_no_more(self._echo, seat.order, self._place)
                 self._begin(seat)
 
     def _hear(self, message: FromWorker) -> None:
@@ -188,6 +203,8 @@ class Crew:
             return
         self._looked = now
         self._nodes.look()
+        if self._porters is not None:
+            self._porters.look()
         reported = set(os.listdir(self._reports))
         for seat in self._seats.values():
             if seat.placed is None or seat.over_since:
@@ -202,7 +219,7 @@ class Crew:
         seat.begun = True
         host, ip, pid = (placed.host, placed.ip, placed.pid) if placed is not None else ("", "", 0)
         self._observed.append(AttemptStarted(order.order, order.trial_id, order.attempt, host, ip, pid, order.number))
-        if self._echo is not None:
+        if self._echo is not None and not (placed is not None and placed.away):
             self._echo.follow((order.trial_id, order.attempt), f"({order.name} pid={pid}, ip={ip}) ")
 
     def _bury(self, seat: Seat) -> None:
@@ -232,6 +249,8 @@ class Crew:
         self._end(seat, ended)
 
     def _end(self, seat: Seat, ended: AttemptEnded) -> None:
+        if self._porters is not None and seat.placed is not None and seat.placed.away and seat.order is not None:
+            self._porters.ended(seat.placed.node, seat.order.dirname)
         seat.order = None
         seat.used = True
         del self._seats[ended.trial_id, ended.attempt]
@@ -249,3 +268,12 @@ class Crew:
         for seat in self._seats.values():
             seat.error = error
             seat.kill()
+
+
+def _look_no_more(echo: Echo, order: StartAttempt, place: Workplace) -> None:
+    """The log of an attempt is on its own node: the one here, which was made to be followed, goes unless it is an older one's."""
+    echo.finish((order.trial_id, order.attempt))
+    for path in log_paths(place, order):
+        with contextlib.suppress(FileNotFoundError):  # both may be the same file
+            if os.path.getsize(path) == 0:
+                os.unlink(path)

@@ -48,11 +48,11 @@ class Endings:
         if self._nodes.is_dead(seat.placed.node):
             return True
         waited, report = time.monotonic() - seat.over_since, self._report(seat)
-        if report is None:
-            return waited > _PATIENCE_S or not self._watched
-        if report.orphaned or _NODE_DIED in str(seat.error or ""):
+        if report is None and self._watched and not seat.placed.away:
+            return waited > _PATIENCE_S
+        if (report is not None and report.orphaned) or _NODE_DIED in str(seat.error or ""):
             return waited > _NOTICE_S
-        return seat.ended is not None or seat.error is not None or waited > _NOTICE_S
+        return report is None or seat.ended is not None or seat.error is not None or waited > _NOTICE_S
 
     def failure(self, seat: Seat, order: StartAttempt) -> Failure:
         """Why an attempt ended without a word of its own; removes its unfinished checkpoint."""
@@ -77,4 +77,7 @@ class Endings:
         return failure
 
     def _report(self, seat: Seat) -> Report | None:
-        return read_report(self._reports, seat.placed.worker) if seat.placed is not None else None
+        """The shim's word; there is none of a node that does not see the driver's directory."""
+        if seat.placed is None or seat.placed.away:
+            return None
+        return read_report(self._reports, seat.placed.worker)

@@ -19,6 +19,7 @@ from holdfast.engines.local.commits import Commits
 from holdfast.engines.ray.cluster import Nodes, amounts_of, check_shared, connect, is_outside
 from holdfast.engines.ray.crew import Crew
 from holdfast.errors import ConfigError, InternalError
+from holdfast.storage.uri import is_uri
 
 __all__ = ["RayEngine"]
 
@@ -89,7 +90,8 @@ class RayEngine:
         if self._crew is not None:
             raise InternalError("RayEngine.open() was called twice.")
         nodes = self._nodes()
-        check_shared(job.experiment_dir, list(nodes.alive) if len(nodes.alive) > 1 or is_outside() else [])
+        if not is_uri(job.storage):  # a store is shared by its nature
+            check_shared(job.experiment_dir, list(nodes.alive) if len(nodes.alive) > 1 or is_outside() else [])
         self._crew = Crew(job, nodes, self._runtime_env)
         keeper = partial(keeper_of, job.experiment_dir, job.storage, patience_s=job.storage_timeout_s)
         self._commits = Commits(keeper, self.wake)
@@ -122,7 +124,8 @@ class RayEngine:
         """Waits up to `timeout` seconds; returns what happened, each attempt's part in order.
 
         Raises:
-            StorageError: The disk refuses to complete a pending checkpoint.
+            ConfigError: A node cannot open the store.
+            StorageError: The disk refuses to complete a pending checkpoint, or the store refuses what attempts left on a node.
         """
         observed = self._opened().poll(timeout)
         if self._commits is not None:
@@ -135,7 +138,11 @@ class RayEngine:
             self._crew.bell.ring()
 
     def close(self) -> None:
-        """Ends all attempts with their process trees and lets everything go. May be called twice."""
+        """Ends all attempts with their process trees and lets everything go. May be called twice.
+
+        Raises:
+            StorageError: What attempts left on another node could not be put to the store.
+        """
         crew, self._crew = self._crew, None
         if crew is None:
             return

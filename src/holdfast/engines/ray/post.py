@@ -7,11 +7,9 @@ do, and talks to the mailbox. It knows no driver, and nothing of why it was plac
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
 import threading
-from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
 import msgspec
@@ -26,25 +24,23 @@ from holdfast._worker.protocol import (
     Begun,
     DriverGone,
     FromWorker,
-    Workplace,
-    decode_place,
     decode_to_worker,
     encode_place,
 )
 from holdfast._worker.run_class import Desk
 from holdfast._worker.surroundings import Surroundings
 from holdfast.engines.local.machine import host_and_address
+from holdfast.engines.ray.ground import World, ground
 from holdfast.errors import InternalError
-from holdfast.objects import afar
 
-__all__ = ["Placed", "Post", "World"]
+__all__ = ["Placed", "Post"]
 
 
 _NO_BUNDLE = "cannot fit into any bundles"  # as Ray says it
 
 
 class Placed(NamedTuple):
-    """An attempt has begun, there."""
+    """An attempt has begun, there; `away` from the driver's directory, in one of the node's own."""
 
     trial_id: str
     attempt: int
@@ -53,20 +49,7 @@ class Placed(NamedTuple):
     host: str
     ip: str
     pid: int
-
-
-class World(NamedTuple):
-    """What the driver's process has around it.
-
-    Attributes:
-        host: Its machine's name.
-        environment: Its variables as at `fit()`, and those that the engine adds.
-        objects: By key, Ray's references to the bytes of what was put there (`holdfast.put`).
-    """
-
-    host: str
-    environment: dict[str, str]
-    objects: dict[bytes, Any]
+    away: bool
 
 
 class Post:
@@ -80,15 +63,12 @@ class Post:
 
     def __init__(self, place: bytes, world: World, mailbox: Any) -> None:
         become_subreaper()
-        host, _ = host_and_address()
-        _set_environment(world.environment, same_machine=host == world.host)
-        afar.update({key: functools.partial(ray.get, reference) for key, reference in world.objects.items()})
-        self._place = place_here(decode_place(place))
+        self._place, away = ground(place, world)
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(AttributeError):  # Ray may have put a stream of its own there
                 stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         self._surroundings = Surroundings(self._place)
-        self._channel = RayChannel(mailbox, self._surroundings, polite=self._place.class_trainable)
+        self._channel = RayChannel(mailbox, self._surroundings, away=away, polite=self._place.class_trainable)
         self._desk = Desk(keep=self._place.reuse_workers, patience_s=self._place.grace_s, overdue=self._abandon)
         self._threads = threading.active_count()
 
@@ -147,19 +127,21 @@ class RayChannel:
     Args:
         mailbox: The mailbox's handle.
         surroundings: Whose logs are rotated before each row.
+        away: Whether attempts here run in a directory that the driver does not see.
         polite: Whether `ask` then raises `DriverGone` instead, because there is something to clean up.
     """
 
-    def __init__(self, mailbox: Any, surroundings: Surroundings, *, polite: bool) -> None:
+    def __init__(self, mailbox: Any, surroundings: Surroundings, *, away: bool, polite: bool) -> None:
         self._mailbox = mailbox
         self._surroundings = surroundings
+        self._away = away
         self._polite = polite
 
     def tell(self, message: FromWorker) -> None:
         """Sends a message; safe in any thread. It has arrived when this returns."""
         if isinstance(message, Begun):
             context = ray.get_runtime_context()
-            where = context.get_node_id(), context.get_worker_id(), *host_and_address(), message.pid
+            where = context.get_node_id(), context.get_worker_id(), *host_and_address(), message.pid, self._away
             self._send(self._mailbox.tell.remote(Placed(message.trial_id, message.attempt, *where)))
         else:
             self._send(self._mailbox.tell.remote(encode_place(message)))
@@ -195,20 +177,3 @@ def _with_remedy(ended: AttemptEnded) -> AttemptEnded:
         return ended
     message = f"{failure.message} Add such a bundle: with_resources(trainable, PlacementGroupFactory([..., {{...}}]))."
     return msgspec.structs.replace(ended, failure=msgspec.structs.replace(failure, message=message, exception=b""))
-
-
-def place_here(place: Workplace) -> Workplace:
-    """The workplace as it is on this machine: what it can import comes behind what the driver can; its directory is there."""
-    theirs = [entry for entry in place.sys_path if os.path.exists(entry)]
-    own = [entry for entry in sys.path if entry not in theirs]
-    working_dir = place.working_dir if os.path.isdir(place.working_dir) else os.getcwd()
-    return msgspec.structs.replace(place, sys_path=[*theirs, *own], working_dir=working_dir)
-
-
-def _set_environment(wanted: Mapping[str, str], *, same_machine: bool) -> None:
-    """Gives the process the driver's variables, save Ray's own and the GPUs; on another machine only those that it has not."""
-    for name, value in wanted.items():
-        if name.startswith("RAY_") or name == "CUDA_VISIBLE_DEVICES":
-            continue
-        if same_machine or name not in os.environ:
-            os.environ[name] = value

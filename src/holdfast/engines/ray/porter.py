@@ -1,0 +1,214 @@
+"""The porters: on each other node one small actor that puts to the store what attempts leave on that node's disk.
+
+Needed where the experiment lives on a store and a node does not see the driver's directory. A porter outlives the attempts of its
+node, so also what a killed one printed gets there. It puts only while the driver is heard of: one that was cut off leaves the
+store to whoever has taken over. What lies on a node that is lost before it was put is lost with it; nothing is decided by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from holdfast._worker.outgoing import outgoing
+from holdfast.engines.ray.cluster import Nodes
+from holdfast.engines.ray.ground import World, ground
+from holdfast.errors import StorageError, TuneError
+from holdfast.storage.mirror import Mirror
+from holdfast.storage.opening import open_storage
+
+__all__ = ["Porter", "Porters"]
+
+_HEARD_S = 30.0
+_SENT = "sent"
+
+
+class Porter:
+    """An actor; its methods are called through Ray. On a node that sees the driver's directory it has nothing to do.
+
+    Args:
+        place: An encoded `Workplace`.
+        world: What is around the driver.
+        artifacts_s: How often what trials write is looked at; None: only logs are put.
+
+    """
+
+    def __init__(self, place: bytes, world: World, artifacts_s: float | None) -> None:
+        self._place, self._away = ground(place, world)
+        self._artifacts_s = artifacts_s
+        self._home = os.path.dirname(self._place.experiment_dir)
+        self._heard = time.monotonic()
+        self._mirror: Mirror | None = None
+
+    def attend(self, news: list[tuple[str, bool]]) -> None:
+        """Tells that the driver lives, and what has happened since the last call, in order.
+
+        Args:
+            news: In which trial's directory an attempt has begun (True) or is over (False).
+
+        Raises:
+            ConfigError: The store cannot be opened on this node.
+            StorageError: The store refuses.
+        """
+        self._heard = time.monotonic()
+        mirror = self._begun()
+        if mirror is None:
+            return
+        for dirname, begun in news:
+            if begun:
+                mirror.look_at(dirname)
+            else:
+                mirror.ended(dirname)
+                mirror.settle("logs")
+        mirror.check()
+
+    def finish(self) -> None:
+        """Puts all that is left and removes it here; no attempt of this node runs any more.
+
+        Raises:
+            ConfigError, StorageError: As `attend`. It stays here, for the next driver's porter on this node.
+        """
+        self._heard = time.monotonic()
+        mirror = self._begun()
+        if mirror is not None:
+            mirror.finish()
+            shutil.rmtree(self._home, ignore_errors=True)
+            with contextlib.suppress(OSError):  # an older driver's directory is still there
+                os.rmdir(os.path.dirname(self._home))
+
+    def _begun(self) -> Mirror | None:
+        """The mirror, which is begun once, and before it what older drivers' attempts left here is put."""
+        if self._mirror is not None or not self._away:
+            return self._mirror
+        here = self._place
+        storage = open_storage(here.storage, patience_s=here.storage_timeout_s)
+        for older in self._older():
+            left = os.path.join(older, os.path.basename(here.experiment_dir))
+            # A log belongs to one attempt, so all of it may be put. Other files may be newer on the store than they are here.
+            logs = [tree._replace(wanted=lambda name: name.startswith("logs/")) for tree in outgoing(left, None, None)]
+            Mirror(storage, logs, os.path.join(older, _SENT), lambda: True).finish()
+            for tree in outgoing(left, here.log_to_file, self._artifacts_s):
+                for name, full, _ in tree.found():
+                    if not storage.exists(name):
+                        with open(full, "rb") as file:
+                            storage.put_if_absent(name, file.read())
+            shutil.rmtree(older, ignore_errors=True)
+        trees = outgoing(here.experiment_dir, here.log_to_file, self._artifacts_s)
+        self._mirror = Mirror(storage, trees, os.path.join(self._home, _SENT), self._driver_lives)
+        self._mirror.look_at("logs")
+        self._mirror.start()
+        return self._mirror
+
+    def _driver_lives(self) -> bool:
+        return time.monotonic() - self._heard < _HEARD_S
+
+    def _older(self) -> list[str]:
+        kept, own = os.path.split(self._home)
+        return [os.path.join(kept, name) for name in sorted(os.listdir(kept)) if name.isdecimal() and int(name) < int(own)]
+
+
+class Porters:
+    """The driver's side: a porter on each living node but its own, from the beginning, and on nodes that are added.
+
+    Args:
+        nodes: The cluster's nodes.
+        given: What a porter is made of.
+        environment: The runtime environment of the engine's actors.
+        patience_s: How long porters are waited for in the end.
+    """
+
+    def __init__(self, nodes: Nodes, given: tuple[Any, ...], environment: dict[str, Any], patience_s: float) -> None:
+        self._nodes = nodes
+        self._given = given
+        self._environment = environment
+        self._patience_s = patience_s
+        self._porters: dict[str, Any] = {}
+        self._calls: dict[str, Any] = {}
+        self._news: dict[str, list[tuple[str, bool]]] = {}
+        own = ""
+        with contextlib.suppress(Exception):  # a driver outside the cluster is on no node of it
+            own = ray.get_runtime_context().get_node_id()
+        for node in nodes.alive:
+            if node != own:
+                self._begin(node)
+
+    def begun(self, node: str, dirname: str) -> None:
+        """An attempt has begun in a directory of that node's own."""
+        self._begin(node)
+        self._news[node].append((dirname, True))
+
+    def ended(self, node: str, dirname: str) -> None:
+        """An attempt there is over."""
+        if node in self._news:
+            self._news[node].append((dirname, False))
+
+    def look(self) -> None:
+        """Tells porters that the driver lives, and what is new. Returns at once.
+
+        Raises:
+            ConfigError, StorageError: One cannot open the store, or that refuses.
+        """
+        for node in list(self._porters):
+            call = self._calls.get(node)
+            if call is not None and not ray.wait([call], timeout=0)[0]:
+                continue  # it has not answered the last one yet
+            if call is not None and not self._answered(node, lambda call=call: ray.get(call)):  # type: ignore[misc]
+                continue
+            news, self._news[node] = self._news[node], []
+            self._calls[node] = self._porters[node].attend.remote(news)
+
+    def finish(self) -> None:
+        """Waits until all that is left on the nodes is on the store, and ends the porters.
+
+        Raises:
+            StorageError: Of a node that lives something could not be put; it stays there.
+        """
+        try:
+            calls = {node: porter.finish.remote() for node, porter in self._porters.items()}
+            late = [node for node, call in calls.items() if not self._answered(node, lambda call=call: self._got(call))]  # type: ignore[misc]
+            for node in late:  # it was lost, and its node maybe not: another one can do what it had to
+                self._nodes.look(at_once=True)
+                if not self._nodes.is_dead(node):
+                    self._begin(node)
+                    self._got(self._porters[node].finish.remote())
+        except ray.exceptions.RayError as error:
+            where = f"{self._nodes.address(node)}: logs of its attempts could not be put to the store"
+            raise StorageError(0, f"Node {where}: {error}"[:1000]) from error
+        finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Ends the porters; what they have not put stays where it is."""
+        for porter in self._porters.values():
+            ray.kill(porter)
+        self._porters, self._calls = {}, {}
+
+    def _begin(self, node: str) -> None:
+        if node not in self._porters:
+            there = NodeAffinitySchedulingStrategy(node, soft=False)
+            options = {"num_cpus": 0, "runtime_env": dict(self._environment), "scheduling_strategy": there}
+            self._porters[node] = ray.remote(Porter).options(**options).remote(*self._given)
+            self._news[node] = []
+
+    def _got(self, call: Any) -> None:
+        ray.get(call, timeout=self._patience_s)
+
+    def _answered(self, node: str, ask: Callable[[], object]) -> bool:
+        """Whether a porter has answered; one that is lost is forgotten."""
+        try:
+            ask()
+        except ray.exceptions.RayTaskError as error:
+            self.leave()
+            raise error.cause if isinstance(error.cause, TuneError) else error from None
+        except ray.exceptions.RayError:
+            del self._porters[node]
+            self._calls.pop(node, None)
+            return False
+        return True

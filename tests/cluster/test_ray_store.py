@@ -1,0 +1,145 @@
+"""Experiments on an object store, on a Ray cluster whose nodes share no disk: each raylet has a cache directory of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import object_servers
+from cluster.raylets import Raylets, wait_until
+from holdfast._core.events import AttemptEnded
+from holdfast._journal import read
+from holdfast.storage.opening import inside
+from holdfast.testing.history import check_history
+from integration.drivers import Start, Task, acknowledged, acknowledged_count, needlessly_redone, side_log, wait_until_all_gone
+
+pytestmark = pytest.mark.soak  # three raylets and an S3 server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[object_servers.Server]:
+    with object_servers.ministack() as server:
+        yield server
+
+
+class Apart(Raylets):
+    """Raylets that take each other for other machines, as far as disks go."""
+
+    def __init__(self, nodes: int, home: Path) -> None:
+        self.home = home
+        self._count = 0
+        super().__init__(nodes)
+
+    def add(self, **options: Any) -> Any:
+        self._count += 1
+        return super().add(env_vars={"HOLDFAST_CACHE_DIR": str(self.home / f"disk-{self._count}")}, **options)
+
+    def disks(self) -> list[Path]:
+        return [path for path in sorted(self.home.glob("disk-*")) if path.is_dir()]
+
+
+@pytest.fixture(scope="module")
+def raylets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
+    raylets = Apart(2, tmp_path_factory.mktemp("machines"))
+    yield raylets
+    raylets.close()
+
+
+@pytest.fixture
+def task(raylets: Apart, server: object_servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
+    """An experiment of two trials that save every second row and write into their directories; only the driver has the keys."""
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    environment = {"RAY_ADDRESS": raylets.address, "RAY_AUTH_MODE": "disabled", "HOLDFAST_CACHE_DIR": str(tmp_path / "driver")}
+    place = inside(server.uri, tmp_path.name)
+    size: dict[str, Any] = {"rows": 25, "samples": 2, "workers": 2, "every": 2, "pace_s": 0.2, "max_failures": 1}
+    return Task(storage_path=place, side=str(tmp_path / "side"), artifacts=True, environment=environment, **size)
+
+
+def begins(task: Task) -> list[dict[str, Any]]:
+    return [line for line in side_log(task.side) if line["what"] == "begin"]
+
+
+def saved(task: Task) -> set[str]:
+    return {line["trial"] for line in side_log(task.side) if line["what"] == "row" and line["saves"]}
+
+
+def ends(task: Task) -> list[AttemptEnded]:
+    return [record.event for record in read(task.storage) if isinstance(record.event, AttemptEnded)]
+
+
+def files_left(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def assert_whole(task: Task, missing: frozenset[int] = frozenset()) -> None:
+    """The history holds, nothing was redone in vain, and the store has the artifacts of each attempt but those of some pids."""
+    assert check_history(task.storage, acknowledged(task.side)) == []
+    assert needlessly_redone(task.side) == []
+    names = set().union(*(task.storage.sizes_below(name) for name in trial_dirs(task)))
+    for line in begins(task):
+        assert line["pid"] in missing or f"artifact-{line['trial']}-{line['pid']}" in names
+
+
+def trial_dirs(task: Task) -> list[str]:
+    return [name for name in task.storage.names("") if name.startswith("train_")]
+
+
+def test_trials_work_on_their_own_nodes_disks_and_a_lost_node_costs_no_more_than_a_checkpoint(
+    raylets: Apart, start: Start, task: Task
+) -> None:
+    driver = start(task)
+    wait_until(lambda: len(saved(task)) == 2, doing=driver)
+    pids = [line["pid"] for line in begins(task)]
+    works = [Path(psutil.Process(pid).cwd()) for pid in pids]
+    assert all(any(path.is_relative_to(disk) for disk in raylets.disks()) for path in works)
+    assert len({path.relative_to(raylets.home).parts[0] for path in works}) == 2
+    lost = raylets.node_of(pids[0])
+    raylets.kill(lost)
+    added = raylets.add()
+    raylets.nodes = [node for node in raylets.nodes if node is not lost] + [added]
+    assert driver.result(150) == {"trials": 2, "errors": []}
+    assert [(end.failure.kind, end.failure.message) for end in ends(task) if end.failure is not None] == ["node"]
+    assert_whole(task, frozenset(pids[:1]))
+    assert files_left(Path(task.environment["HOLDFAST_CACHE_DIR"])) == []
+    living = [disk for disk in raylets.disks() if not works[0].is_relative_to(disk)]
+    assert [files_left(disk) for disk in living] == [[], []]
+    wait_until_all_gone(task, within_s=20)
+
+
+def test_a_killed_driver_goes_on_and_what_its_attempts_left_on_nodes_is_put(raylets: Apart, start: Start, task: Task) -> None:
+    driver = start(task)
+    wait_until(lambda: len(saved(task)) == 2, doing=driver)
+    driver.kill()
+    moved = replace(task, environment={**task.environment, "HOLDFAST_CACHE_DIR": task.environment["HOLDFAST_CACHE_DIR"] + "-2"})
+    assert start(moved).result(150) == {"trials": 2, "errors": []}
+    assert len(begins(task)) == 4
+    assert_whole(task)
+    assert [files_left(disk) for disk in raylets.disks() if str(disk)[-1] != "1"] == [[]] * (len(raylets.disks()) - 1)
+
+
+def test_logs_of_attempts_reach_the_store_also_of_one_that_was_killed(raylets: Apart, start: Start, task: Task) -> None:
+    import os
+    import signal
+
+    driver = start(replace(task, artifacts=False, upload="async"))
+    wait_until(lambda: len(saved(task)) == 2, doing=driver)
+    pid = begins(task)[0]["pid"]
+    with open(f"/proc/{pid}/fd/1", "a", encoding="utf-8") as log:  # what the attempt prints goes there
+        log.write("told before the end\n")
+    os.kill(pid, signal.SIGKILL)
+    counted = acknowledged_count(task.side)
+    assert driver.result(150) == {"trials": 2, "errors": []}
+    assert acknowledged_count(task.side) > counted
+    (failure,) = [end.failure for end in ends(task) if end.failure is not None]
+    assert failure.kind == "worker"
+    trial = begins(task)[0]["trial"]
+    assert b"told before the end\n" in task.storage.read(f"logs/{trial}-1.log")
+    assert check_history(task.storage, acknowledged(task.side)) == []
+    assert json.dumps(trial_dirs(task))
