@@ -72,7 +72,8 @@ class Crew:
         self._echo = Echo() if job.echo else None
         self._looked = 0.0
         self._line = Line(self.bell)
-        self._endings = Endings(self._place, self._reports, nodes, watched="py_executable" in self._environment)
+        lived = self._porters.lived if self._porters is not None else lambda _: 0.0
+        self._endings = Endings(self._place, self._reports, nodes, lived, watched="py_executable" in self._environment)
 
     def start(self, order: StartAttempt) -> None:
         """Gives the order to an idle actor with the same resources, or to a new one."""
@@ -235,7 +236,8 @@ class Crew:
         if not self._endings.are_told(seat):
             return
         self._gone.remove(seat)
-        if seat.used and not seat.begun and not seat.killed:  # it was lost while it was idle: the attempt has not begun
+        # It was lost while it was idle, or Ray had put it on a node that was gone already: the attempt has not begun.
+        if (seat.used or self._endings.node_died(seat)) and not seat.begun and not seat.killed:
             seat.give_up()
             self.start(order)
             return

@@ -6,6 +6,7 @@ Knows reports, errors of Ray and nodes. It does not know who is told, or what fo
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -20,6 +21,7 @@ from holdfast.engines.ray.shim import Report, read_report
 __all__ = ["Endings"]
 
 _PATIENCE_S = 10.0  # for the shim's word: the node may be lost, and Ray has not noticed
+_LOSS_S = 30.0  # for Ray to notice that a node is lost
 _NOTICE_S = 2.0  # for Ray to say why a node is gone, when the node's own processes have noticed
 _KILLED = 9
 _NODE_DIED = "its node has died"  # as Ray says it
@@ -33,12 +35,14 @@ class Endings:
         reports: Where shims leave word.
         nodes: The cluster's nodes.
         watched: Whether actors have a shim.
+        lived: Says when a node whose disk the driver does not see was last known to live, by the monotonic clock.
     """
 
-    def __init__(self, place: Workplace, reports: str, nodes: Nodes, *, watched: bool) -> None:
+    def __init__(self, place: Workplace, reports: str, nodes: Nodes, lived: Callable[[str], float], *, watched: bool) -> None:
         self._place = place
         self._reports = reports
         self._nodes = nodes
+        self._lived = lived
         self._watched = watched
 
     def are_told(self, seat: Seat) -> bool:
@@ -47,12 +51,24 @@ class Endings:
             return seat.error is not None
         if self._nodes.is_dead(seat.placed.node):
             return True
+        if seat.placed.away:
+            return self._is_told_away(seat, seat.placed.node)
         waited, report = time.monotonic() - seat.over_since, self._report(seat)
-        if report is None and self._watched and not seat.placed.away:
-            return waited > _PATIENCE_S
-        if (report is not None and report.orphaned) or _NODE_DIED in str(seat.error or ""):
+        if report is None:
+            return waited > _PATIENCE_S or not self._watched
+        if report.orphaned or self.node_died(seat):
             return waited > _NOTICE_S
-        return report is None or seat.ended is not None or seat.error is not None or waited > _NOTICE_S
+        return seat.ended is not None or seat.error is not None or waited > _NOTICE_S
+
+    def node_died(self, seat: Seat) -> bool:
+        """Whether Ray says that the actor ended because its node did."""
+        return _NODE_DIED in str(seat.error or "")
+
+    def _is_told_away(self, seat: Seat, node: str) -> bool:
+        """No shim's word comes from there. When its node is lost a worker ends at once, and Ray takes its time to say why."""
+        if seat.ended is not None or self._lived(node) > seat.over_since:
+            return True
+        return time.monotonic() - seat.over_since > _LOSS_S
 
     def failure(self, seat: Seat, order: StartAttempt) -> Failure:
         """Why an attempt ended without a word of its own; removes its unfinished checkpoint."""
@@ -67,7 +83,7 @@ class Endings:
         if self._nodes.was_preempted(node) or getattr(seat.error, "preempted", False):
             message = f"Node {self._nodes.address(node)} was taken away"
             return msgspec.structs.replace(failure, kind="preempted", message=message, signal=None, exit_code=None)
-        if self._nodes.is_dead(node) or (report is not None and report.orphaned) or _NODE_DIED in said:
+        if self._nodes.is_dead(node) or (report is not None and report.orphaned) or self.node_died(seat):
             message = f"Node {self._nodes.address(node)} was lost, with all that ran on it"
             return msgspec.structs.replace(failure, kind="node", message=message, signal=None, exit_code=None)
         if "OUT_OF_MEMORY" in said:

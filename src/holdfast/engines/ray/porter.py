@@ -132,6 +132,8 @@ class Porters:
         self._porters: dict[str, Any] = {}
         self._calls: dict[str, Any] = {}
         self._news: dict[str, list[tuple[str, bool]]] = {}
+        self._asked: dict[str, float] = {}
+        self._lived: dict[str, float] = {}
         own = ""
         with contextlib.suppress(Exception):  # a driver outside the cluster is on no node of it
             own = ray.get_runtime_context().get_node_id()
@@ -161,8 +163,15 @@ class Porters:
                 continue  # it has not answered the last one yet
             if call is not None and not self._answered(node, lambda call=call: ray.get(call)):  # type: ignore[misc]
                 continue
+            if call is not None:
+                self._lived[node] = self._asked[node]
+            self._asked[node] = time.monotonic()
             news, self._news[node] = self._news[node], []
             self._calls[node] = self._porters[node].attend.remote(news)
+
+    def lived(self, node: str) -> float:
+        """When a node was last known to live: what was asked of its porter then, by the monotonic clock, was answered."""
+        return self._lived.get(node, 0.0)
 
     def finish(self) -> None:
         """Waits until all that is left on the nodes is on the store, and ends the porters.
