@@ -113,6 +113,7 @@ class Crew:
             timeout = min(timeout, _LOOK_S)
         elif self._echo is not None and self._seats:
             timeout = min(timeout, INTERVAL_S)
+        self._line.turn()
         self.bell.wait(min(timeout, 1.0))
         for happening in self.bell.happened():
             if isinstance(happening, Over):
@@ -163,7 +164,7 @@ class Crew:
         if mail.error is not None:
             self._lose_mailbox(mail.error)
             return
-        self._line.take()
+        self._line.has_come()
         for message in mail.messages:
             if not isinstance(message, Placed):
                 self._hear(decode_from_worker(message))

@@ -1,4 +1,4 @@
-"""The driver's line to its mailbox: it takes what comes, one call after another, and leaves answers."""
+"""The driver's line to its mailbox: it takes what comes and leaves answers, both with one call where it can."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from holdfast._worker.protocol import Answer, encode_place
 from holdfast.engines.ray.bell import Bell
-from holdfast.engines.ray.mailbox import AT_ONCE, Mailbox
+from holdfast.engines.ray.mailbox import AT_ONCE, Mailbox, Place
 
 __all__ = ["Line", "Mail"]
 
@@ -27,7 +27,7 @@ class Line:
     """A new mailbox, on the driver's own node where it is on one: a node that is lost takes no other's attempts with it.
 
     Args:
-        bell: Rings with `Mail`; `take` then asks for the next.
+        bell: Rings with `Mail`; `turn` then asks for the next.
 
     Attributes:
         mailbox: The actor's handle.
@@ -40,17 +40,28 @@ class Line:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=False)
         self.mailbox: Any = ray.remote(Mailbox).options(**options).remote()
         self._bell = bell
-        self.take()
+        self._answers: dict[Place, bytes] = {}
+        self._asking = False
+        self.turn()
 
-    def take(self) -> None:
-        """Asks for what comes next."""
-        self.mailbox.take.remote().future().add_done_callback(
-            lambda done: self._bell.ring(Mail([] if done.exception() else done.result(), done.exception()))
-        )
+    def turn(self) -> None:
+        """Sends the answers that were kept, and asks for what comes next unless it is being waited for."""
+        answers, self._answers = self._answers, {}
+        if not self._asking:
+            self._asking = True
+            self.mailbox.take.remote(answers).future().add_done_callback(
+                lambda done: self._bell.ring(Mail([] if done.exception() else done.result(), done.exception()))
+            )
+        elif answers:
+            self.mailbox.answer.remote(answers)
+
+    def has_come(self) -> None:
+        """What was asked for has come."""
+        self._asking = False
 
     def answer(self, answer: Answer) -> None:
-        """Leaves an answer for the row that waits for it."""
-        self.mailbox.answer.remote((answer.trial_id, answer.attempt, answer.number), encode_place(answer))
+        """Keeps an answer for the row that waits for it, until the next `turn`."""
+        self._answers[answer.trial_id, answer.attempt, answer.number] = encode_place(answer)
 
     def close(self) -> None:
         """Tells all who wait that nothing more is to come."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-__all__ = ["AT_ONCE", "Mailbox"]
+__all__ = ["AT_ONCE", "Mailbox", "Place"]
 
 AT_ONCE = 10_000
 """How many attempts may wait for an answer at a time."""
@@ -42,18 +42,20 @@ class Mailbox:
         await self.tell(message)
         return await answer
 
-    async def take(self) -> list[Any]:
-        """What has arrived since the last call; waits until something has."""
+    async def take(self, answers: dict[Place, bytes]) -> list[Any]:
+        """Leaves answers, then returns what has arrived since the last call; waits until something has."""
+        await self.answer(answers)
         await self._news.wait()
         self._news.clear()
         arrived, self._arrived = self._arrived, []
         return arrived
 
-    async def answer(self, place: Place, answer: bytes) -> None:
-        """Leaves an answer. Nothing happens where nobody waits for it."""
-        waiting = self._asking.pop(place, None)
-        if waiting is not None:
-            waiting.set_result(answer)
+    async def answer(self, answers: dict[Place, bytes]) -> None:
+        """Leaves answers. Nothing happens with one that nobody waits for."""
+        for place, answer in answers.items():
+            waiting = self._asking.pop(place, None)
+            if waiting is not None:
+                waiting.set_result(answer)
 
     async def close(self) -> None:
         """From now on nobody is answered: those who wait are told so."""
