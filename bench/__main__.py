@@ -30,6 +30,7 @@ GROUPS = (
     "decisions",
     "scale",
     "store",
+    "ray",
 )
 
 
