@@ -29,7 +29,8 @@ def outgoing(attempts: str, log_to_file: tuple[str, str] | None, artifacts_s: fl
         top, _, rest = name.partition("/")
         return (top == "logs" and not rest.startswith(_ENGINES_OWN)) or rest in parts
 
-    trees = [Tree(attempts, is_log)]
+    # An empty log may be that of an attempt which turned out to run on another machine, whose log is not to be replaced.
+    trees = [Tree(attempts, is_log, empty=False)]
     if artifacts_s is not None:
         trees.append(Tree(attempts, _is_artifact, artifacts_s))
     return trees

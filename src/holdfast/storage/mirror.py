@@ -44,12 +44,14 @@ class Tree(NamedTuple):
         wanted: Says of a relative name whether the file is to be on the store.
         period_s: How long after a pass the next one looks at it, unless somebody is in a hurry.
         exact: Names of files that go from the store when they are gone here.
+        empty: Whether files that hold nothing go there too.
     """
 
     root: str
     wanted: Callable[[str], bool]
     period_s: float = 10.0
     exact: frozenset[str] = frozenset()
+    empty: bool = True
 
     def found(self, folders: set[str] | None = None) -> Iterator[tuple[str, str, Mark]]:
         """The wanted files: relative name, path, mark. Below the top only those in `folders`, if not None."""
@@ -70,7 +72,9 @@ class Tree(NamedTuple):
         name = os.path.relpath(full, self.root)
         if not _passed_over(os.path.basename(name)) and not os.path.islink(full) and self.wanted(name):
             with contextlib.suppress(FileNotFoundError):
-                yield name, full, _mark(full)
+                mark = _mark(full)
+                if mark[0] or self.empty:
+                    yield name, full, mark
 
 
 class Mirror:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast._worker.outgoing import outgoing
 from holdfast.errors import StorageError
 from holdfast.storage.local import LocalStorage
 from holdfast.storage.mirror import Mirror, Tree
@@ -60,6 +61,19 @@ def test_what_has_changed_is_put_and_nothing_else(store: Counting, here: Path) -
     passed(mirror)
     assert sorted(store.puts) == ["a/x", "a/x", "top"]
     assert store.read("a/x") == b"12"
+
+
+def test_an_empty_log_replaces_none_that_another_machine_has_put(store: Counting, here: Path) -> None:
+    store.put("logs/1.log", b"printed elsewhere")
+    (here / "logs").mkdir()
+    (here / "logs" / "1.log").touch()
+    mirror = Mirror(store, outgoing(str(here), None, None), str(here.parent / "sent"), lambda: True)
+    mirror.look_at("logs")
+    passed(mirror)
+    assert store.read("logs/1.log") == b"printed elsewhere"
+    (here / "logs" / "1.log").write_text("printed here")
+    passed(mirror)
+    assert store.read("logs/1.log") == b"printed here"
 
 
 def test_a_folder_that_has_ended_is_put_whole_and_then_let_be(store: Counting, here: Path) -> None:
