@@ -1,4 +1,4 @@
-"""Trials and reports on a Ray cluster of one node: holdfast and Ray Tune in turn on the same one, both with their loggers."""
+"""Trials and reports on a Ray cluster of one node: holdfast, then Ray Tune on the same one, both with their loggers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ BESIDE = "Ray Tune on the same cluster"
 
 
 def figures(rounds: Rounds) -> Iterator[Figure]:
-    many = [len(rounds.times(3)), max(2, rounds.many(20)), rounds.many(500)]
-    found = measured("-m", "bench.ray_workloads", str(rounds.folder()), *map(str, many))
-    target = Target("ratio", 5, most=False)
-    yield Figure(
-        "trials on Ray that return at once", "/s", found["holdfast"]["trials"], BESIDE, found["ray.tune"]["trials"], target
-    )
-    yield Figure("reports on Ray", "/s", found["holdfast"]["reports"], BESIDE, found["ray.tune"]["reports"], target)
+    size = str(max(2, rounds.many(20))), str(rounds.many(500))
+    found = [measured("-m", "bench.ray_workloads", str(rounds.folder()), *size) for _ in rounds.times(3)]
+    for what, name in (("trials", "trials on Ray that return at once"), ("reports", "reports on Ray")):
+        ours, theirs = ([one[library][what] for one in found] for library in ("holdfast", "ray.tune"))
+        yield Figure(name, "/s", ours, BESIDE, theirs, Target("ratio", 5, most=False))

@@ -1,6 +1,6 @@
-"""What is run on a Ray cluster, with holdfast and with Ray Tune: `python -m bench.ray_workloads FOLDER ROUNDS TRIALS REPORTS`.
+"""What is run on a Ray cluster, with holdfast and with Ray Tune: `python -m bench.ray_workloads FOLDER TRIALS REPORTS`.
 
-One process, one cluster of one node with two CPUs; the libraries take turns. Prints rates as JSON. The time of two reporting
+One process, one cluster of one node with two CPUs. Prints rates as JSON. The time of two reporting
 trials counts from `fit()` to its end, their start included.
 """
 
@@ -44,18 +44,17 @@ def seconds(library, trainable, folder, name, samples, space):
 
 
 def main():
-    folder, rounds, trials, reports = sys.argv[1], *map(int, sys.argv[2:])
+    folder, trials, reports = sys.argv[1], *map(int, sys.argv[2:])
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled", RAY_AIR_NEW_OUTPUT="0")
     import ray
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
-    found = {library: {"trials": [], "reports": []} for library in LIBRARIES}
-    for turn in range(rounds):
-        for library in LIBRARIES:
-            took = seconds(library, trivial, folder, f"trials-{turn}", trials, {})
-            found[library]["trials"].append(trials / took)
-            took = seconds(library, reporting, folder, f"reports-{turn}", 2, {"reports": reports})
-            found[library]["reports"].append(2 * reports / took)
+    found = {}
+    for library in LIBRARIES:
+        took = seconds(library, trivial, folder, "trials", trials, {})
+        found[library] = {"trials": trials / took}
+        took = seconds(library, reporting, folder, "reports", 2, {"reports": reports})
+        found[library]["reports"] = 2 * reports / took
     ray.shutdown()
     print(json.dumps(found))
 
