@@ -410,7 +410,8 @@ def test_keys_that_expire_are_read_anew(
 
 
 def test_a_restore_makes_few_requests(server: object_servers.Server, task: Task, start: Start, tmp_path: Path) -> None:
-    """With an empty cache, what the journal takes up to the first line of a trial. One of 10,000 trials has ten packs more."""
+    """With an empty cache, what the journal takes up to the first line of a trial; more where the killed driver left more slots
+    behind its last pack. One of 10,000 trials has ten packs more."""
     task = replace(task, samples=20, rows=4, pace_s=0.05)
     driver = start(task)
     wait_until(lambda: acknowledged_count(task.side) > 40, doing=driver)
@@ -425,7 +426,7 @@ def test_a_restore_makes_few_requests(server: object_servers.Server, task: Task,
         # But for the files of trials that were at work, which are put meanwhile.
         requests = [request for request, _ in proxy.log if "journal%2F" in request or "/journal/" in request]
         assert driver.finish() == {"trials": 20, "errors": []}
-    assert 20 < len(requests) < 42, requests
+    assert 20 < len(requests) < 60, requests
 
 
 def begins(side: str) -> list[dict]:
