@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -409,6 +410,18 @@ def wait_until(condition: Callable[[], object], within_s: float = PATIENCE_S, do
 def wait_until_stopped(driver: DriverProcess) -> None:
     """Waits until the driver has stopped itself (SIGSTOP) at a crash point."""
     wait_until(lambda: status_of(driver.pid) == psutil.STATUS_STOPPED, doing=driver)
+
+
+def kill_at_random(driver: DriverProcess, task: Task, lots: random.Random, most: int) -> None:
+    """Kills the driver when some further rows, fewer than `most`, are acknowledged; in half of all cases its workers first."""
+    rows = acknowledged_count(task.side) + lots.randrange(1, most)
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: acknowledged_count(task.side) >= rows, doing=driver)
+    if lots.random() < 0.5:
+        for pid in driver.roles()["worker"]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    driver.kill()
 
 
 def status_of(pid: int) -> str:

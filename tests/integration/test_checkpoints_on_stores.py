@@ -26,7 +26,7 @@ from holdfast.errors import ConfigError, ReportRefused
 from holdfast.storage.opening import inside
 from holdfast.storage.uri import open_place, parse
 from holdfast.testing.history import check_history
-from integration.drivers import Start, Task, acknowledged, acknowledged_count, wait_until, wait_until_all_gone
+from integration.drivers import Start, Task, acknowledged, acknowledged_count, kill_at_random, wait_until, wait_until_all_gone
 
 UPLOADS = ["sync", "async"]
 WAYS = [
@@ -106,14 +106,7 @@ def test_killed_at_random_moments_and_restored(
     print("seed", upload, population, seed)
     task = replace(task, upload=upload, population=population, rows=12, every=lots.choice([1, 3]))
     for _ in range(3):
-        driver, rows = start(task), acknowledged_count(task.side) + lots.randrange(1, 9)
-        with suppress(AssertionError):
-            wait_until(lambda rows=rows: acknowledged_count(task.side) >= rows, doing=driver)
-        if lots.random() < 0.5:
-            for pid in driver.roles()["worker"]:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        driver.kill()
+        kill_at_random(start(task), task, lots, 9)
         wait_until_all_gone(task)
         assert check_history(task.storage, at_rest=False) == []  # what was acknowledged may be in the spool
     assert start(task).finish()["errors"] == []

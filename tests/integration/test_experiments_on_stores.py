@@ -9,7 +9,6 @@ import random
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from integration.drivers import (
     Task,
     acknowledged,
     acknowledged_count,
+    kill_at_random,
     needlessly_redone,
     side_log,
     wait_until,
@@ -250,14 +250,7 @@ def test_killed_at_random_moments_and_restored(same_machine: bool, task: Task, s
         driver = start(here)
         if number == 3:
             break
-        rows = acknowledged_count(task.side) + lots.randrange(1, 12)
-        with suppress(AssertionError):
-            wait_until(lambda rows=rows: acknowledged_count(task.side) >= rows, doing=driver)
-        if lots.random() < 0.5:
-            for pid in driver.roles()["worker"]:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        driver.kill()
+        kill_at_random(driver, task, lots, 12)
     assert driver.finish()["errors"] == []
     assert check_history(here.storage, acknowledged(task.side)) == []
     wait_until_all_gone(here)

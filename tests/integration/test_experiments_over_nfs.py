@@ -10,7 +10,6 @@ import os
 import random
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +21,7 @@ import nfs_mount
 from holdfast.storage.network import NetworkStorage
 from holdfast.testing.history import check_history
 from integration import drivers
-from integration.drivers import Start, Task, acknowledged, acknowledged_count, wait_until, wait_until_all_gone
+from integration.drivers import Start, Task, acknowledged, acknowledged_count, kill_at_random, wait_until, wait_until_all_gone
 
 pytestmark = pytest.mark.soak
 
@@ -52,14 +51,7 @@ def test_killed_at_random_moments_and_restored(task: Task, start: Start, tmp_pat
         driver = start(here)
         if number == 3:
             break
-        rows = acknowledged_count(task.side) + lots.randrange(1, 9)
-        with suppress(AssertionError):
-            wait_until(lambda rows=rows: acknowledged_count(task.side) >= rows, doing=driver)
-        if lots.random() < 0.5:
-            for pid in driver.roles()["worker"]:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        driver.kill()
+        kill_at_random(driver, task, lots, 9)
         wait_until_all_gone(task)
     assert driver.finish() == {"trials": 2, "errors": []}
     assert check_history(task.storage, acknowledged(task.side)) == []
