@@ -5,6 +5,7 @@ Knows nodes as Ray lists them. Refuses to know what runs on them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -18,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from holdfast._core.admission import fits
 from holdfast.errors import ConfigError
 
-__all__ = ["Nodes", "amounts_of", "check_shared", "connect", "is_outside", "written"]
+__all__ = ["Nodes", "amounts_of", "check_shared", "connect", "is_outside", "own_node", "written"]
 
 _TAKEN_AWAY = (1, 3, 4)  # "DeathReason" in `ray.nodes()`: ended in good order; drained, because preempted or because idle
 _NAMES = {"CPU": "cpu", "GPU": "gpu"}
@@ -36,6 +37,13 @@ def connect(address: str | None) -> None:
 def is_outside() -> bool:
     """Whether this process is on no node, but speaks to the cluster from outside (`ray://`)."""
     return bool(client.is_connected())
+
+
+def own_node() -> str:
+    """The id of the node that this process is on; empty where Ray knows of none, as of a driver outside the cluster."""
+    with contextlib.suppress(Exception):
+        return str(ray.get_runtime_context().get_node_id())
+    return ""
 
 
 def amounts_of(resources: Mapping[str, float]) -> dict[str, float]:

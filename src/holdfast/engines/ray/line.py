@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import ray
@@ -10,6 +9,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from holdfast._worker.protocol import Answer, encode_place
 from holdfast.engines.ray.bell import Bell
+from holdfast.engines.ray.cluster import own_node
 from holdfast.engines.ray.mailbox import AT_ONCE, Mailbox, Place
 
 __all__ = ["Line", "Mail"]
@@ -35,8 +35,8 @@ class Line:
 
     def __init__(self, bell: Bell) -> None:
         options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": AT_ONCE}
-        with contextlib.suppress(Exception):  # a driver outside the cluster is on no node of it
-            here = ray.get_runtime_context().get_node_id()
+        here = own_node()
+        if here:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=False)
         self.mailbox: Any = ray.remote(Mailbox).options(**options).remote()
         self._bell = bell

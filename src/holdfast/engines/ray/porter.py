@@ -18,7 +18,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from holdfast._worker.outgoing import outgoing
-from holdfast.engines.ray.cluster import Nodes
+from holdfast.engines.ray.cluster import Nodes, own_node
 from holdfast.engines.ray.ground import World, ground
 from holdfast.errors import StorageError, TuneError
 from holdfast.storage.mirror import Mirror
@@ -134,9 +134,7 @@ class Porters:
         self._news: dict[str, list[tuple[str, bool]]] = {}
         self._asked: dict[str, float] = {}
         self._lived: dict[str, float] = {}
-        own = ""
-        with contextlib.suppress(Exception):  # a driver outside the cluster is on no node of it
-            own = ray.get_runtime_context().get_node_id()
+        own = own_node()
         for node in nodes.alive:
             if node != own:
                 self._begin(node)
