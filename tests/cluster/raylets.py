@@ -134,8 +134,8 @@ class Raylets:
 
     def cut_off(self, node: Any) -> list[int]:
         """SIGSTOP of a raylet and of all that runs below it: the node is there and does not answer; the pids."""
-        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-        pids = [raylet.pid, *(it.pid for it in raylet.children(recursive=True))]
+        raylet = node.all_processes["raylet"][0].process.pid
+        pids = [raylet, *(it.pid for it in psutil.process_iter() if _raylet_of(it) == raylet)]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         return pids
@@ -149,9 +149,9 @@ class Raylets:
         self._cluster.remove_node(node, allow_graceful=True)
 
     def node_of(self, pid: int) -> Any:
-        """The node whose raylet an actor's process stands below."""
+        """The node on which an actor's process is."""
         raylets = {node.all_processes["raylet"][0].process.pid: node for node in self.nodes}
-        return next(raylets[above.pid] for above in psutil.Process(pid).parents() if above.pid in raylets)
+        return raylets[_raylet_of(psutil.Process(pid))]
 
     def close(self) -> None:
         """Ends all of it."""
@@ -162,3 +162,11 @@ class Raylets:
         wait_for_ends()
         for name in self._settings:
             os.environ.pop(name, None)
+
+
+def _raylet_of(process: psutil.Process) -> int:
+    """The pid of the raylet that wanted a process, or wanted what that was forked from; 0 where it is none of Ray's."""
+    try:
+        return int(process.environ().get("RAY_RAYLET_PID", 0))
+    except psutil.Error:
+        return 0

@@ -94,13 +94,18 @@ def parents() -> dict[int, int]:
 
 def descendants(root: int, but: Iterable[int] = ()) -> list[int]:
     """All living processes below `root`, save those in `but` and what is below them."""
-    below: dict[int, list[int]] = {}
-    for pid, parent in parents().items():
-        below.setdefault(parent, []).append(pid)
-    left_out, found, pending = set(but), [], [root]
+    return _below(parents(), [root], set(but))
+
+
+def _below(tree: dict[int, int], roots: Iterable[int], but: set[int]) -> list[int]:
+    """What is below processes in a tree of pid → parent, save `but` and what is below those."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in tree.items():
+        children.setdefault(parent, []).append(pid)
+    found, pending = list[int](), list(roots)
     while pending:
-        for pid in below.get(pending.pop(), ()):
-            if pid not in left_out:
+        for pid in children.get(pending.pop(), ()):
+            if pid not in but:
                 found.append(pid)
                 pending.append(pid)
     return found
@@ -126,7 +131,7 @@ def end_descendants(but: Iterable[int] = ()) -> list[tuple[int, int, int]]:
 
 
 def end_with_token(prefix: str) -> list[int]:
-    """Kills this user's processes whose environment says `HOLDFAST_TOKEN=<prefix>...`, until none is left.
+    """Kills this user's processes whose environment says `HOLDFAST_TOKEN=<prefix>...`, and all below them, until none is left.
 
     This process and what it descends from are spared. Returns the pids that were killed.
     """
@@ -137,7 +142,8 @@ def end_with_token(prefix: str) -> list[int]:
         while pid in tree and tree[pid] not in spared:
             pid = tree[pid]
             spared.add(pid)
-        found = [pid for pid in tree if pid not in spared and _carries(pid, wanted)]
+        carriers = [pid for pid in tree if pid not in spared and _carries(pid, wanted)]
+        found = {*carriers, *_below(tree, carriers, spared)}
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import select
 import threading
 from collections import deque
 from typing import Any
@@ -28,15 +28,14 @@ class Bell:
             if not self._closed:
                 os.eventfd_write(self._descriptor, 1)
 
-    def wait(self, timeout: float) -> None:
-        """Waits up to `timeout` seconds for a ring."""
-        waiting = select.poll()
-        waiting.register(self._descriptor, select.POLLIN)
-        if waiting.poll(timeout * 1000):
-            os.eventfd_read(self._descriptor)
+    def fileno(self) -> int:
+        """A descriptor that can be read from when the bell has rung since `happened` was last called."""
+        return self._descriptor
 
     def happened(self) -> list[Any]:
         """What has happened since the last call, in order."""
+        with contextlib.suppress(BlockingIOError):  # it has not rung
+            os.eventfd_read(self._descriptor)
         return [self._happened.popleft() for _ in range(len(self._happened))]
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from `poll`.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import time
@@ -18,29 +19,30 @@ import ray
 
 from holdfast import settings
 from holdfast._core.commands import StartAttempt
-from holdfast._core.events import AttemptEnded, AttemptStarted, CheckpointBroken, CheckpointCommitted, ResultReported
+from holdfast._core.events import AttemptEnded, AttemptStarted
 from holdfast._worker.logs import note_names
-from holdfast._worker.protocol import Answer, FromWorker, Workplace, decode_from_worker, encode_place
+from holdfast._worker.protocol import Answer, Workplace, encode_place
 from holdfast._worker.surroundings import log_paths, trial_dir_of
 from holdfast.engines.base import Job, Observation
 from holdfast.engines.local.echo import INTERVAL_S, Echo
 from holdfast.engines.local.fleet import workplace_of
 from holdfast.engines.local.machine import host_and_address
 from holdfast.engines.ray.bell import Bell
-from holdfast.engines.ray.cluster import Nodes
+from holdfast.engines.ray.cluster import Nodes, is_outside, own_node
 from holdfast.engines.ray.endings import Endings
 from holdfast.engines.ray.ground import World, reports_dir
 from holdfast.engines.ray.line import Line, Mail
+from holdfast.engines.ray.messages import FromActor, Placed, decode_from_actor
+from holdfast.engines.ray.parent import REPORTS, TOKEN
 from holdfast.engines.ray.porter import Porters
-from holdfast.engines.ray.post import Placed
 from holdfast.engines.ray.seat import Over, Seat, runtime_env
-from holdfast.engines.ray.shim import REPORTS, TOKEN
+from holdfast.engines.ray.shim import DRIVER, LOADS
+from holdfast.engines.ray.wires import Wires
 from holdfast.objects import held
 from holdfast.storage.uri import is_uri
 
 __all__ = ["Crew"]
 
-_OBSERVED = (ResultReported, CheckpointBroken, CheckpointCommitted)  # what a worker says goes on as it is
 _LOOK_S = 0.02  # between two looks for word of a process that is about to be gone
 _CLOSING_S = 20.0
 
@@ -52,16 +54,22 @@ class Crew:
         self.bell = Bell()
         self._job = job
         self._nodes = nodes
+        self._wires = Wires(self.bell.fileno())
         self._place = workplace_of(job)
         self._reports = reports_dir(job.experiment_dir, self._place.nonce)
         os.makedirs(self._reports)
         if job.log_to_file is not None:
             note_names(os.path.dirname(self._reports), job.log_to_file)
         variables = {"HOLDFAST_TOKEN": job.token, "TUNE_ORIG_WORKING_DIR": job.working_dir}
-        self._environment = runtime_env(environment, {TOKEN: job.token, REPORTS: self._reports})
+        ours = {TOKEN: job.token, REPORTS: self._reports}
+        if not self._place.spawn:
+            ours[DRIVER] = self._wires.name
+            ours[LOADS] = json.dumps({"modules": self._place.preload, "threads": self._place.threads})
+        self._environment = runtime_env(environment, ours)
         objects = {key: ray.put(PickleBuffer(memory)) for key, memory in held().items()}
         below = os.path.relpath(job.experiment_dir, settings.cache_dir()) if is_uri(job.storage) else ""
-        world = World(host_and_address()[0], {**job.environment, **variables}, objects, below)
+        node = "" if is_outside() else own_node()
+        world = World(host_and_address()[0], {**job.environment, **variables}, objects, below, node, self._wires.name)
         self._given = ray.put(encode_place(self._place)), world
         given = *self._given, job.artifacts_s
         self._porters = Porters(nodes, given, self._environment, job.storage_timeout_s + _CLOSING_S) if below else None
@@ -94,8 +102,10 @@ class Crew:
         seat.take_up(order, self.bell)
 
     def reply(self, answer: Answer) -> None:
-        """Leaves an answer for the attempt that waits for it."""
-        if (answer.trial_id, answer.attempt) in self._seats:
+        """Sends an answer to the attempt that waits for it."""
+        if self._wires.reach(answer.trial_id, answer.attempt):
+            self._wires.answer(answer)
+        elif (answer.trial_id, answer.attempt) in self._seats:
             self._line.answer(answer)
 
     def kill(self, trial_id: str, attempt: int) -> None:
@@ -114,13 +124,16 @@ class Crew:
         elif self._echo is not None and self._seats:
             timeout = min(timeout, INTERVAL_S)
         self._line.turn()
-        self.bell.wait(min(timeout, 1.0))
-        for happening in self.bell.happened():
+        self._wires.wait(min(timeout, 1.0))
+        happened = self.bell.happened()
+        self._look_around()
+        for message in self._wires.received():  # behind the looks: what an attempt that is over had sent is known before its end
+            self._hear(message)
+        for happening in happened:
             if isinstance(happening, Over):
                 self._hear_end(happening)
             else:
                 self._hear_mail(happening)
-        self._look_around()
         for seat in list(self._gone):
             self._bury(seat)
         if self._echo is not None:
@@ -145,6 +158,7 @@ class Crew:
             for seat in (*self._seats.values(), *self._idle):
                 seat.give_up()
             self._line.kill()
+            self._wires.close()
             self.bell.close()
             shutil.rmtree(self._reports, ignore_errors=True)
             if self._echo is not None:
@@ -154,6 +168,7 @@ class Crew:
     def _let_clean_up(self) -> None:
         """Tells class trainables that nothing more is to come, and waits until they have ended their step and cleaned up."""
         self._line.close()
+        self._wires.hang_up()
         for idle in self._idle:
             idle.leave()
         deadline = time.monotonic() + self._place.grace_s
@@ -166,27 +181,24 @@ class Crew:
             return
         self._line.has_come()
         for message in mail.messages:
-            if not isinstance(message, Placed):
-                self._hear(decode_from_worker(message))
-                continue
-            seat = self._seats.get((message.trial_id, message.attempt))
-            if seat is not None:
-                seat.placed = message
-                if message.away and self._porters is not None:
-                    assert seat.order is not None
-                    self._porters.begun(message.node, seat.order.dirname)
-                    if self._echo is not None:
-                        _look_no_more(self._echo, seat.order, self._place)
-                self._begin(seat)
+            self._hear(decode_from_actor(message))
 
-    def _hear(self, message: FromWorker) -> None:
+    def _hear(self, message: FromActor) -> None:
         seat = self._seats.get((message.trial_id, message.attempt))
         if seat is None:
             return  # of an attempt that is over
-        if isinstance(message, _OBSERVED):
-            self._observed.append(message)
+        if isinstance(message, Placed):
+            seat.placed = message
+            if message.away and self._porters is not None:
+                assert seat.order is not None
+                self._porters.begun(message.node, seat.order.dirname)
+                if self._echo is not None:
+                    _look_no_more(self._echo, seat.order, self._place)
+            self._begin(seat)
         elif isinstance(message, AttemptEnded):
             seat.ended = message
+        else:
+            self._observed.append(message)
 
     def _hear_end(self, over: Over) -> None:
         """The call that ran an attempt is over: the actor is idle, or about to be gone."""
@@ -262,15 +274,16 @@ class Crew:
             self._echo.finish((ended.trial_id, ended.attempt))
 
     def _lose_mailbox(self, error: BaseException) -> None:
-        """The mailbox is gone, so its attempts can say nothing more: they end, and later ones get a new mailbox."""
+        """The mailbox is gone, so attempts that need it can say nothing more: they end, and later ones get a new mailbox."""
         self._line = Line(self.bell)
         for seat in self._idle:
             seat.kill()
             seat.give_up()
         self._idle = []
-        for seat in self._seats.values():
-            seat.error = error
-            seat.kill()
+        for attempt, seat in self._seats.items():
+            if not self._wires.reach(*attempt):
+                seat.error = error
+                seat.kill()
 
 
 def _look_no_more(echo: Echo, order: StartAttempt, place: Workplace) -> None:

@@ -15,8 +15,8 @@ from holdfast._core.events import Failure
 from holdfast._worker.protocol import Workplace
 from holdfast.engines.local.post_mortem import Death, post_mortem
 from holdfast.engines.ray.cluster import Nodes
+from holdfast.engines.ray.parent import Report, read_report
 from holdfast.engines.ray.seat import Seat
-from holdfast.engines.ray.shim import Report, read_report
 
 __all__ = ["Endings"]
 

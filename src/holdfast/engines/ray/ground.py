@@ -30,12 +30,16 @@ class World(NamedTuple):
         environment: Its variables as at `fit()`, and those that the engine adds.
         objects: By key, Ray's references to the bytes of what was put there (`holdfast.put`).
         below: Where attempts run, below each machine's own `HOLDFAST_CACHE_DIR`; empty: in a directory that all nodes share.
+        node: Its own, as Ray calls it; empty where it is on none.
+        wire: The address at which it listens for attempts on that node.
     """
 
     host: str
     environment: dict[str, str]
     objects: dict[bytes, Any]
     below: str = ""
+    node: str = ""
+    wire: str = ""
 
 
 class Ground(NamedTuple):

@@ -1,7 +1,7 @@
 """The post: the actor that runs attempts, one after another, in the main thread of its process.
 
 It gives a Ray worker's process what a trial finds around it on every engine, runs the same code as the local engine's workers
-do, and talks to the mailbox. It knows no driver, and nothing of why it was placed where it is.
+do, and talks to the driver over a socket or through the mailbox. It knows nothing of why it was placed where it is.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ import contextlib
 import os
 import sys
 import threading
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import msgspec
 import ray
 
 from holdfast._core.commands import StartAttempt
 from holdfast._core.events import AttemptEnded, ResultReported
-from holdfast._worker.main import run_attempt
+from holdfast._worker.main import SocketChannel, run_attempt
 from holdfast._worker.processes import become_subreaper, end_descendants, has_children
 from holdfast._worker.protocol import (
     Answer,
     Begun,
+    Channel,
     DriverGone,
     FromWorker,
     decode_to_worker,
@@ -30,26 +32,15 @@ from holdfast._worker.protocol import (
 from holdfast._worker.run_class import Desk
 from holdfast._worker.surroundings import Surroundings
 from holdfast.engines.local.machine import host_and_address
+from holdfast.engines.ray.abstract import connected
 from holdfast.engines.ray.ground import World, ground
+from holdfast.engines.ray.messages import Placed
 from holdfast.errors import InternalError
 
-__all__ = ["Placed", "Post"]
+__all__ = ["Post"]
 
 
 _NO_BUNDLE = "cannot fit into any bundles"  # as Ray says it
-
-
-class Placed(NamedTuple):
-    """An attempt has begun, there; `away` from the driver's directory, in one of the node's own."""
-
-    trial_id: str
-    attempt: int
-    node: str
-    worker: str
-    host: str
-    ip: str
-    pid: int
-    away: bool
 
 
 class Post:
@@ -68,14 +59,23 @@ class Post:
             with contextlib.suppress(AttributeError):  # Ray may have put a stream of its own there
                 stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         self._surroundings = Surroundings(self._place)
-        self._channel = RayChannel(mailbox, self._surroundings, away=away, polite=self._place.class_trainable)
+        self._channel = _Announced(self._road(world, mailbox), away)
         self._desk = Desk(keep=self._place.reuse_workers, patience_s=self._place.grace_s, overdue=self._abandon)
         self._threads = threading.active_count()
+
+    def _road(self, world: World, mailbox: Any) -> Channel:
+        """The way to the driver: a socket on its own node, the mailbox elsewhere."""
+        polite, before_row = self._place.class_trainable, self._surroundings.rotate_logs
+        here = ray.get_runtime_context().get_node_id() == world.node
+        connection = connected(world.wire) if here else None
+        if connection is not None:
+            return SocketChannel(connection, polite=polite, before_row=before_row)
+        return CallChannel(mailbox, polite=polite, before_row=before_row)
 
     def run(self, order: bytes) -> bool:
         """Runs an attempt. Returns True where this post can run another; otherwise the process ends instead.
 
-        The end of the attempt is told to the mailbox before.
+        The end of the attempt is told before.
         """
         start = decode_to_worker(order)
         if not isinstance(start, StartAttempt):
@@ -121,34 +121,50 @@ class Post:
         os._exit(1)
 
 
-class RayChannel:
-    """An attempt's way to the driver. The process ends when the mailbox is gone, or wants nothing more.
+class _Announced:
+    """A way to the driver that says where an attempt is, when it begins.
 
     Args:
-        mailbox: The mailbox's handle.
-        surroundings: Whose logs are rotated before each row.
+        road: The way.
         away: Whether attempts here run in a directory that the driver does not see.
-        polite: Whether `ask` then raises `DriverGone` instead, because there is something to clean up.
     """
 
-    def __init__(self, mailbox: Any, surroundings: Surroundings, *, away: bool, polite: bool) -> None:
-        self._mailbox = mailbox
-        self._surroundings = surroundings
+    def __init__(self, road: Channel, away: bool) -> None:
+        self._road = road
         self._away = away
-        self._polite = polite
+        self.ask = road.ask
 
     def tell(self, message: FromWorker) -> None:
-        """Sends a message; safe in any thread. It has arrived when this returns."""
+        """Sends a message; safe in any thread."""
+        told: Any = message
         if isinstance(message, Begun):
             context = ray.get_runtime_context()
             where = context.get_node_id(), context.get_worker_id(), *host_and_address(), message.pid, self._away
-            self._send(self._mailbox.tell.remote(Placed(message.trial_id, message.attempt, *where)))
-        else:
-            self._send(self._mailbox.tell.remote(encode_place(message)))
+            told = Placed(message.trial_id, message.attempt, *where)
+        self._road.tell(told)
+
+
+class CallChannel:
+    """An attempt's way to a driver on another node. The process ends when the mailbox is gone, or wants nothing more.
+
+    Args:
+        mailbox: The mailbox's handle.
+        polite: Whether `ask` then raises `DriverGone` instead, because there is something to clean up.
+        before_row: Called before each row is sent.
+    """
+
+    def __init__(self, mailbox: Any, *, polite: bool, before_row: Callable[[], None]) -> None:
+        self._mailbox = mailbox
+        self._polite = polite
+        self._before_row = before_row
+
+    def tell(self, message: Any) -> None:
+        """Sends a message; safe in any thread. It has arrived when this returns."""
+        self._send(self._mailbox.tell.remote(encode_place(message)))
 
     def ask(self, row: ResultReported) -> Answer:
         """Sends a row; returns what answers it."""
-        self._surroundings.rotate_logs()
+        self._before_row()
         place = row.trial_id, row.attempt, row.number
         answer = self._send(self._mailbox.ask.remote(encode_place(row), place))
         if answer is None:

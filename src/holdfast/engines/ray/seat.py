@@ -19,7 +19,8 @@ from holdfast._core.policy import Placement
 from holdfast._worker.protocol import encode_place
 from holdfast.engines.ray.bell import Bell
 from holdfast.engines.ray.cluster import written
-from holdfast.engines.ray.post import Placed, Post
+from holdfast.engines.ray.messages import Placed
+from holdfast.engines.ray.post import Post
 
 __all__ = ["Over", "Seat", "runtime_env"]
 

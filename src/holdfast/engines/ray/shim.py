@@ -1,10 +1,10 @@
-"""The parent of an actor's process: it waits for its end, ends all that was below it, and leaves word of how it ended.
+"""What Ray starts in the place of a worker (`py_executable` of the runtime environment).
 
-Ray starts a worker through it (`py_executable` of the runtime environment). What only a parent learns, the wait status, and
-what only a sub-reaper can do, ending the whole tree, it does. When the raylet that started it is gone, which is to say that
-the node is lost, it ends the worker at once: a worker that nobody can reach does not go on.
+It has the worker begun elsewhere, by the node's fork server or, where there is none, in a child of its own, and waits for its
+end. Ray kills what it has started when it thinks that the worker is gone, so this process does nothing but wait: another one,
+which Ray does not know, is the worker's parent.
 
-It imports next to nothing, knows no Ray and no attempt: a worker is called by the id that Ray gave it.
+It imports next to nothing, for each worker waits for it.
 """
 
 from __future__ import annotations
@@ -12,125 +12,107 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
+import socket
 import sys
-from typing import NamedTuple
+import zlib
+from collections.abc import Mapping
 
-from holdfast._worker.processes import become_subreaper, end_descendants, parents, reap
+from holdfast.engines.ray.abstract import connected, peer_of
+from holdfast.engines.ray.parent import FORKS, TOKEN, called, look_after, pass_on_signals
 
-__all__ = ["REPORTS", "TOKEN", "Report", "main", "read_report", "report_path"]
+__all__ = ["DRIVER", "LOADS", "main", "servers_environment"]
 
-REPORTS = "HOLDFAST_RAY_REPORTS"
-"""The variable that names the directory where word is left."""
+LOADS = "HOLDFAST_RAY_LOADS"
+"""The variable that says, as JSON, which modules a fork server loads, and which variables keep those from starting threads.
 
-TOKEN = "HOLDFAST_RAY_TOKEN"  # noqa: S105 - the name of a variable
-"""The variable that says what the worker's `HOLDFAST_TOKEN` is to be.
-
-This process does not carry that itself: whoever ends what carries it must leave the one that ends what is below it.
+Where it is not set there is no such server, and each worker is a fresh interpreter.
 """
 
-_PR_SET_PDEATHSIG = 1
-_WORKER_ID = "--worker-id="
-_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+DRIVER = "HOLDFAST_RAY_DRIVER"
+"""The variable that says at which address the driver listens, on its own node."""
 
-
-class Report(NamedTuple):
-    """How a worker's process ended.
-
-    Attributes:
-        status: Its wait status.
-        orphaned: Whether the raylet was gone first.
-        peak: The most bytes of memory that it had.
-    """
-
-    status: int
-    orphaned: bool
-    peak: int
-
-
-def report_path(folder: str, worker_id: str) -> str:
-    """Where word of a worker is left."""
-    return os.path.join(folder, f"{worker_id}.json")
-
-
-def read_report(folder: str, worker_id: str) -> Report | None:
-    """What was said of a worker; None while it lives, or where nobody was left to say it."""
-    try:
-        with open(report_path(folder, worker_id), encoding="utf-8") as file:
-            return Report(*json.load(file))
-    except FileNotFoundError:
-        return None
+_PATIENCE_S = 20.0  # the first one waits until the server has loaded Ray; Ray itself gives a worker 60 seconds to be there
 
 
 def main(command: list[str]) -> None:
-    """Runs the command below this process and ends when it has ended, with all that it left.
-
-    Ray kills what it has started when it thinks that the worker is gone, so this process only waits: another one, which Ray does
-    not know, is the worker's parent.
-    """
-    started, raylet = os.getpid(), os.getppid()
-    parent = os.fork()
+    """Has the command run, and ends when its process has ended, with all that it left."""
+    raylet = os.getppid()
+    server = _fork_server(command[0], raylet) if LOADS in os.environ else None
+    parent = _begun_by(server, command, raylet) if server is not None else 0
+    if server is not None and parent:
+        pass_on_signals(parent)
+        server.settimeout(None)
+        server.recv(1)  # nothing comes: the parent has the other end, as long as it lives
+        return
+    started, parent = os.getpid(), os.fork()
     if parent == 0:
-        os.setsid()
-        _watch(command, started, raylet)
+        look_after(command, lambda command: os.execv(command[0], command), started, raylet)
         os._exit(0)
-    _pass_on_signals(parent)
+    pass_on_signals(parent)
     os.waitpid(parent, 0)
 
 
-def _watch(command: list[str], started: int, raylet: int) -> None:
-    """Is the worker's parent; ends it when what Ray has started, or the raylet, is gone."""
-    become_subreaper()
-    child = os.fork()
-    if child == 0:
-        _die_with_parent()
-        os.setpgid(0, 0)
-        os.environ["HOLDFAST_TOKEN"] = os.environ.get(TOKEN, "")
-        os.execv(command[0], command)
-    _pass_on_signals(child)
-    ours = os.pidfd_open(child)
-    others = [os.pidfd_open(pid) for pid in (started, raylet) if os.path.exists(f"/proc/{pid}")]
-    if len(others) == 2:
-        select.select([ours, *others], [], [])
-    orphaned = not _lives(raylet)
-    if not select.select([ours], [], [], 0)[0]:
-        os.kill(child, signal.SIGKILL)
-        select.select([ours], [], [])
-    dead = reap() + end_descendants()
-    (status, peak) = next((status, peak) for pid, status, peak in dead if pid == child)
-    _leave_word(command, Report(status, orphaned, peak))
+def _fork_server(python: str, raylet: int) -> socket.socket | None:
+    """A connection to the fork server for this environment, which is started where there is none; None: it is not to be had."""
+    name = f"holdfast-{raylet}-{zlib.crc32(json.dumps([python, *sorted(os.environ.items())]).encode()):08x}"
+    server = connected(name)
+    if server is None:
+        _start_server(python, name, raylet)
+        server = connected(name)
+    return server
 
 
-def _pass_on_signals(pid: int) -> None:
-    def pass_on(number: int, _: object) -> None:
+def servers_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the fork server whose workers have this one."""
+    single = dict.fromkeys(json.loads(environment[LOADS])["threads"], "1")  # a process that has threads must not fork
+    return {**environment, **single, "HOLDFAST_TOKEN": environment.get(TOKEN, "")}  # what it forks is found by the token
+
+
+def _start_server(python: str, name: str, raylet: int) -> None:
+    """Starts a server; returns when it listens, or is gone because another does."""
+    listens, tells = os.pipe()
+    between = os.fork()
+    if between == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)  # so that the server is not this process's to bury
+        os.set_inheritable(tells, True)
+        words = [python, "-m", "holdfast.engines.ray.fork_server", name, str(tells), str(raylet)]
+        os.execve(python, words, servers_environment(os.environ))
+    os.waitpid(between, 0)
+    os.close(tells)
+    os.read(listens, 1)
+    os.close(listens)
+
+
+def _begun_by(server: socket.socket, command: list[str], raylet: int) -> int:
+    """Has a fork server begin the worker; returns the pid of its parent, or 0 where the server would not."""
+    order = {
+        "command": command,
+        "environment": dict(os.environ),
+        "directory": os.getcwd(),
+        "started": os.getpid(),
+        "raylet": raylet,
+    }
+    server.settimeout(_PATIENCE_S)
+    try:
+        server.sendall(json.dumps(order).encode() + b"\n")
+        return int(server.makefile("rb").readline() or 0)
+    except ConnectionError:  # it ended meanwhile
+        return 0
+    except TimeoutError:  # it hangs
+        return _said_at_last(server)
+
+
+def _said_at_last(server: socket.socket) -> int:
+    """Ends a server that hangs; returns what `_begun_by` does. From here on none can begin this worker unheard."""
+    pid = peer_of(server)
+    if called(pid) == FORKS:  # else another one has taken its pid since it listened
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-    for number in _FORWARDED:
-        signal.signal(number, pass_on)
-
-
-def _lives(pid: int) -> bool:
-    """Whether a process lives; one that is dead and not reaped does not."""
-    return pid in parents()
-
-
-def _die_with_parent() -> None:
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-def _leave_word(command: list[str], report: Report) -> None:
-    folder = os.environ.get(REPORTS, "")
-    names = [word.removeprefix(_WORKER_ID) for word in command if word.startswith(_WORKER_ID)]
-    if not names or not os.path.isdir(folder):
-        return  # the experiment's driver is gone, and its folder with it
-    path = report_path(folder, names[0])
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        json.dump(report, file)
-    os.replace(f"{path}.new", path)
+            os.kill(pid, signal.SIGKILL)
+    server.shutdown(socket.SHUT_RD)  # a parent that it had forked by now has said so, or finds that it cannot, and leaves
+    return int(server.recv(32) or 0)
 
 
 if __name__ == "__main__":

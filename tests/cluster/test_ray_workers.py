@@ -1,0 +1,165 @@
+"""How Ray's workers begin: forked, on each node, from a process that holds what they load."""
+
+from __future__ import annotations
+
+import colorsys
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+import holdfast as tune
+from cluster.raylets import wait_until
+from holdfast.engines.ray import RayEngine
+from holdfast.engines.ray.parent import called
+from integration.drivers import Start, Task, acknowledged_count
+
+
+@pytest.fixture(autouse=True)
+def cluster(one_node: str) -> Iterator[None]:
+    """All tests here run on one node, and leave no fork server there."""
+    yield
+    wait_until(lambda: not named("holdfast-forks", "holdfast-parent"))
+
+
+def named(*names: str) -> list[psutil.Process]:
+    """The living processes of this machine that call themselves so."""
+    return [it for it in psutil.process_iter(["status"]) if called(it.pid) in names and it.info["status"] != psutil.STATUS_ZOMBIE]
+
+
+def fit(trainable: object, folder: Path, samples: int, **run: object) -> tune.ResultGrid:
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(num_samples=samples, max_concurrent_trials=1),
+        run_config=tune.RunConfig(storage_path=str(folder), name="exp", verbose=0, **{"engine": "ray", **run}),
+    )
+    return tuner.fit()
+
+
+def test_later_trials_find_the_modules_of_their_trainable_loaded(tmp_path: Path) -> None:
+    def trial(config: dict[str, object]) -> None:
+        tune.report({"loaded": "colorsys" in sys.modules, "server": psutil.Process().parent().ppid()})
+        colorsys.rgb_to_hsv(0, 0, 0)
+
+    rows = [result.metrics for result in fit(trial, tmp_path, 6)]
+
+    assert rows[-1]["loaded"]
+    assert rows[-1]["server"] == rows[-2]["server"]
+
+
+def test_a_module_that_starts_threads_is_left_to_the_workers(tmp_path: Path) -> None:
+    import polars
+
+    def trial(config: dict[str, object]) -> None:
+        tune.report({"loaded": "polars" in sys.modules, "sum": polars.Series([1, 2]).sum()})
+
+    rows = [result.metrics for result in fit(trial, tmp_path, 4)]
+
+    # Unpickling the trainable loads it, in each worker; what is shown is that workers were forked all the same.
+    assert [row["sum"] for row in rows] == [3] * 4
+
+
+def test_the_main_thread_is_the_trials_and_the_process_ends_as_python_does(tmp_path: Path) -> None:
+    def trial(config: dict[str, object]) -> None:
+        import atexit
+        import threading
+
+        atexit.register(Path(tmp_path, f"ended-{os.getpid()}").touch)
+        tune.report({"main": threading.current_thread() is threading.main_thread()})
+
+    results = fit(trial, tmp_path / "results", 2)
+
+    assert all(result.metrics["main"] for result in results)
+    assert len(list(tmp_path.glob("ended-*"))) == 2
+
+
+def test_workers_have_ids_and_chance_of_their_own(tmp_path: Path) -> None:
+    def trial(config: dict[str, object]) -> None:
+        import random
+        import uuid
+
+        import ray
+        from ray.util.placement_group import placement_group, remove_placement_group
+
+        group = placement_group([{"CPU": 0.01}])
+        tune.report({"ids": [ray.put(0).hex(), group.id.hex(), uuid.uuid4().hex], "drawn": random.random()})
+        remove_placement_group(group)
+
+    results = fit(trial, tmp_path, 4)
+
+    ids = [one for result in results for one in result.metrics["ids"]]
+    assert len(set(ids)) == len(ids)
+    assert len({result.metrics["drawn"] for result in results}) == 4
+
+
+def test_a_fork_server_that_is_killed_costs_no_attempt(tmp_path: Path) -> None:
+    side = tmp_path / "side"
+
+    def trial(config: dict[str, object]) -> None:
+        server = named("holdfast-forks")[0]
+        with side.open("a") as file:
+            file.write(f"{server.pid}\n")
+        server.kill()
+        time.sleep(0.2)
+        tune.report({"x": 1})
+
+    results = fit(trial, tmp_path / "results", 3)
+
+    assert not results.errors
+    assert len(set(side.read_text().split())) == 3
+
+
+@pytest.mark.soak
+def test_a_fork_server_that_hangs_is_ended_and_costs_no_attempt(tmp_path: Path) -> None:
+    side = tmp_path / "side"
+
+    def trial(config: dict[str, object]) -> None:
+        if not side.exists():
+            server = named("holdfast-forks")[0]
+            server.suspend()
+            side.write_text(str(server.pid))
+        tune.report({"x": 1})
+
+    assert not fit(trial, tmp_path / "results", 2).errors
+    assert not psutil.pid_exists(int(side.read_text()))
+
+
+def test_a_killed_driver_leaves_no_fork_server(start: Start, one_node: str, tmp_path: Path) -> None:
+    task = Task(
+        storage_path=str(tmp_path / "results"),
+        side=str(tmp_path / "side"),
+        rows=1000,
+        samples=2,
+        pace_s=0.05,
+        environment={"RAY_ADDRESS": one_node, "RAY_AUTH_MODE": "disabled"},
+    )
+    driver = start(task)
+    wait_until(lambda: acknowledged_count(task.side) > 4)
+    assert named("holdfast-forks")
+
+    driver.kill()
+
+    wait_until(lambda: not named("holdfast-forks", "holdfast-parent"))
+
+
+def test_a_fresh_interpreter_can_be_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOLDFAST_START_METHOD", "spawn")
+
+    def trial(config: dict[str, object]) -> None:
+        tune.report({"servers": len(named("holdfast-forks"))})
+
+    assert [result.metrics["servers"] for result in fit(trial, tmp_path, 2)] == [0, 0]
+
+
+def test_the_users_runtime_environment_reaches_forked_workers(tmp_path: Path) -> None:
+    def trial(config: dict[str, object]) -> None:
+        tune.report({"word": os.environ.get("WORD"), "fork": called(os.getppid())})
+
+    engine = RayEngine(runtime_env={"env_vars": {"WORD": "given"}})
+    rows = [result.metrics for result in fit(trial, tmp_path, 2, engine=engine)]
+
+    assert [(row["word"], row["fork"]) for row in rows] == [("given", "holdfast-parent")] * 2
