@@ -1,7 +1,9 @@
 """The courier: takes records to the store in groups, one put in flight, beside the thread that appends.
 
-Knows when a group is due: a second after its first record, at 256 KiB, or at once when somebody is in a hurry. It refuses to know
-what a group becomes. Without a thread, `tick` does what is due at the time it is given.
+Knows when a group is due: a second after its first record, at 256 KiB, or at once when somebody is in a hurry. What comes while a
+put is in flight is a group like any other: to put it as soon as the store is free would make a slot of every few records. It
+refuses to know what a group becomes. With a thread it lives by the machine's clock; without one, `tick` does what is due at the
+time it is given.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import errno
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -45,9 +48,9 @@ class Courier:
         self._changed = threading.Condition()  # guards what follows
         self._waiting: list[bytes] = []
         self._size = 0
-        self._hurry = False
+        self._urgent = 0  # how many of those are to go at once: up to the last that somebody was in a hurry about
         self._leave = False
-        self._since: float | None = None  # when the first waiting record was first seen by `tick`
+        self._since: float | None = None  # when the first waiting record was first seen by `tick`, or earlier
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -68,9 +71,9 @@ class Courier:
             first = not self._waiting
             self._waiting += payloads
             self._size += sum(map(len, payloads))
-            if not self._hurry and (hurry or self._size >= FLUSH_BYTES):
-                self._hurry = first = True
-            if first:
+            if hurry:
+                self._urgent = len(self._waiting)
+            if first or self._at_once():
                 self._changed.notify_all()
 
     def drain(self) -> None:
@@ -88,15 +91,22 @@ class Courier:
             return look()
 
     def tick(self, now: float) -> None:
-        """Carries what is due at `now` (monotonic seconds). Errors go to `failed`."""
+        """Carries a group if one is due at `now` (monotonic seconds). Errors go to `failed`."""
         with self._changed:
+            if not self._waiting:
+                return
             if self._since is None:
                 self._since = now
-            due = bool(self._waiting) and (self._hurry or now - self._since >= FLUSH_S)
-            if not self._waiting:
-                self._since = None
-        if due:
-            self._at_work()
+            if not self._at_once() and now - self._since < FLUSH_S:
+                return
+            self._since = now  # whatever waits behind this group comes later
+        try:
+            self._one_group()
+            self._rest()
+        except TuneError as error:
+            self._give_up(error)
+        except Exception as error:  # noqa: BLE001 - a thread that died in silence would leave records behind unseen
+            self._give_up(StorageError(errno.EIO, f"the journal's thread failed: {type(error).__name__}: {error}"))
 
     def stop(self) -> None:
         """Ends the thread; a put in flight is waited for. What waits stays."""
@@ -108,21 +118,16 @@ class Courier:
 
     def _run(self) -> None:
         while not self._leave:
+            self.tick(time.monotonic())
             with self._changed:
-                while not self._waiting and not self._leave:
-                    self._changed.wait()
-                self._changed.wait_for(lambda: self._hurry or self._leave, timeout=FLUSH_S)
-            if not self._leave:
-                self._at_work()
+                if self._since is None:
+                    self._changed.wait_for(lambda: self._waiting or self._leave)
+                else:
+                    due_s = self._since + FLUSH_S - time.monotonic()
+                    self._changed.wait_for(lambda: self._at_once() or self._leave, timeout=due_s)
 
-    def _at_work(self) -> None:
-        try:
-            self.drain()
-            self._rest()
-        except TuneError as error:
-            self._give_up(error)
-        except Exception as error:  # noqa: BLE001 - a thread that died in silence would leave records behind unseen
-            self._give_up(StorageError(errno.EIO, f"the journal's thread failed: {type(error).__name__}: {error}"))
+    def _at_once(self) -> bool:
+        return self._urgent > 0 or self._size >= FLUSH_BYTES
 
     def _one_group(self) -> bool:
         """Carries one group; False where none waits."""
@@ -136,8 +141,9 @@ class Courier:
             with self._changed:
                 del self._waiting[: len(group)]
                 self._size -= sum(map(len, group))
-                self._since = None
-                self._hurry = self._size >= FLUSH_BYTES
+                self._urgent = max(0, self._urgent - len(group))
+                if not self._waiting:
+                    self._since = None
                 self._changed.notify_all()
             return True
 

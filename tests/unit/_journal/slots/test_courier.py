@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -19,12 +20,15 @@ class Store:
         self.gate.set()
         self.arrived = threading.Event()
         self.error: Exception | None = None
+        self.meanwhile: Callable[[], None] = lambda: None  # happens while a put is in flight
 
     def carry(self, group: list[bytes]) -> None:
         self.arrived.set()
         assert self.gate.wait(10)
         if self.error is not None:
             raise self.error
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
         self.groups.append(group)
 
     def rest(self) -> None:
@@ -67,6 +71,28 @@ def test_what_is_urgent_or_much_goes_at_once(courier, store):
     assert list(map(len, store.groups)) == [1, 1]
 
 
+def test_what_comes_while_a_put_is_in_flight_waits_for_its_own_second(courier, store):
+    store.meanwhile = lambda: courier.add([b"2"], hurry=False)
+    courier.add([bytes(FLUSH_BYTES)], hurry=False)
+    courier.tick(0.0)
+    courier.add([b"3"], hurry=False)
+    courier.tick(0.9)
+    assert list(map(len, store.groups)) == [1]
+    courier.tick(1.0)
+    assert store.groups[1:] == [[b"2", b"3"]]
+
+
+def test_what_is_urgent_while_a_put_is_in_flight_goes_next(courier, store):
+    store.meanwhile = lambda: courier.add([b"2"], hurry=True)
+    courier.add([b"1"], hurry=True)
+    courier.tick(0.0)
+    courier.add([b"3"], hurry=False)
+    courier.tick(0.0)
+    courier.add([b"4"], hurry=False)
+    courier.tick(0.0)
+    assert store.groups == [[b"1"], [b"2", b"3"]]
+
+
 def test_much_goes_in_several_groups_in_order(courier, store):
     records = [bytes([n]) * (3 << 20) for n in range(7)]
     courier.add(records, hurry=False)
@@ -97,6 +123,18 @@ def test_a_thread_carries_what_is_urgent_while_another_adds(courier, store):
     courier.drain()
     assert store.groups == [[b"1"], [b"2"]]
     courier.stop()
+
+
+@pytest.mark.slow
+def test_a_thread_carries_what_was_urgent_while_its_put_was_in_flight(store):
+    carried = threading.Event()
+    courier = Courier(store.carry, lambda: carried.set() if len(store.groups) == 2 else None, store.failed.append)
+    store.meanwhile = lambda: courier.add([b"2"], hurry=True)
+    courier.start()
+    courier.add([b"1"], hurry=True)
+    assert carried.wait(10)
+    courier.stop()
+    assert store.groups == [[b"1"], [b"2"]]
 
 
 @pytest.mark.slow
