@@ -23,6 +23,17 @@ class TestRayEngine(ProcessSuite):
         return made()
 
 
+class TestRayEngineElsewhere(ProcessSuite):
+    """Attempts that are not on the driver's node talk to it through Ray's calls."""
+
+    @pytest.fixture(autouse=True)
+    def elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("holdfast.engines.ray.crew.own_node", lambda: "")
+
+    def make_engine(self) -> Engine:
+        return made()
+
+
 @pytest.mark.soak
 class TestRayEnginePending(PendingSuite):
     def make_engine(self) -> Engine:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 import holdfast as tune
@@ -73,6 +74,20 @@ def test_trials_of_two_lost_nodes_go_on_and_a_node_that_is_added_is_used(raylets
     assert check_history(task.storage, acknowledged(task.side)) == []
     assert needlessly_redone(task.side) == []
     wait_until_all_gone(task, within_s=20)
+
+
+def test_a_mailbox_that_is_killed_costs_attempts_and_no_experiment(raylets: Raylets, start: Start, tmp_path: Path) -> None:
+    task = task_on(raylets, tmp_path, max_failures=10)
+    driver = start(task)
+    wait_until(lambda: len(saved(task)) == 3, doing=driver)
+    (mailbox,) = [
+        process for process in psutil.process_iter(["cmdline"]) if "ray::Mailbox" in " ".join(process.info["cmdline"] or [])
+    ]
+    mailbox.kill()
+    assert driver.finish() == {"trials": 3, "errors": []}
+    assert check_history(task.storage, acknowledged(task.side)) == []
+    assert needlessly_redone(task.side) == []
+    assert max(map(len, began(task).values())) > 1
 
 
 def test_a_node_that_is_taken_away_with_notice_counts_as_preempted(raylets: Raylets, start: Start, tmp_path: Path) -> None:
