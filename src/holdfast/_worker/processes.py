@@ -80,14 +80,15 @@ def most_memory() -> int:
 
 
 def parents() -> dict[int, int]:
-    """Each living process's parent (dead ones that wait to be reaped are left out)."""
+    """Each living process's parent: dead ones that wait to be reaped are left out, not those whose main thread alone is dead."""
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError):  # it ended meanwhile
                 with open(f"/proc/{name}/stat", "rb") as file:
-                    state, parent = file.read().rpartition(b")")[2].split()[:2]
-                if state not in (b"Z", b"X"):
+                    fields = file.read().rpartition(b")")[2].split()  # from the third on, as proc(5) numbers them
+                state, parent, threads = fields[0], fields[1], fields[17]
+                if state not in (b"Z", b"X") or int(threads) > 1:
                     found[int(name)] = int(parent)
     return found
 
