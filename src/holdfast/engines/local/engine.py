@@ -38,7 +38,7 @@ class LocalEngine:
         resources: What else attempts may ask for, such as `{"hdd": 80}`; None: `HOLDFAST_RESOURCES`. "memory" (bytes) is what
             this process may use unless it is named here.
         preload: Modules that are loaded once, before workers are forked, beside the installed ones that the trainable
-            names. One that starts a thread is loaded in each worker instead.
+            names. With one that leaves a thread that does not bear a fork, as polars does, all are loaded in each worker instead.
 
     Raises:
         ConfigError: `cpus` is not positive, or another amount is no number that is 0 or more.

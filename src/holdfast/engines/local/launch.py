@@ -46,7 +46,7 @@ class Guardian:
                 stderr=log,
                 cwd=workplace.working_dir,
                 env={
-                    **dict.fromkeys(workplace.threads, "1"),  # a server that has threads cannot fork
+                    **dict.fromkeys(workplace.threads, "1"),  # what the server loads has one thread; a trial gives it more
                     **environment,
                     "HOLDFAST_TOKEN": token,
                     "TUNE_ORIG_WORKING_DIR": workplace.working_dir,

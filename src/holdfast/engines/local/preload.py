@@ -1,18 +1,27 @@
 """Which modules a server should hold before it forks, and how it loads them.
 
-Only *installed* modules are loaded ahead: those of the standard library and of `site-packages` that the driver has loaded
-and whose names stand in the pickled trainable. Code of the user's own, `__main__` or beside the script, is never run here.
+Only *installed* modules are loaded ahead: those of the standard library and of the `site-packages` on the path that the driver
+has loaded and whose names stand in the pickled trainable. Code of the user's own, `__main__` or beside the script, is never
+run here. Nothing here belongs to one engine: whoever forks after loading asks `fit_to_fork`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
+import threading
+import time
+from pathlib import Path
 
-__all__ = ["load_all", "modules_needed", "threads"]
+__all__ = ["fit_to_fork", "load_all", "modules_needed"]
 
 _SEARCHED = 1024 * 1024
+_LOOKS = 10
+_BEARS_A_FORK = {"jemalloc_bg_thd"}
+"""jemalloc (pyarrow holds one, which pandas loads) waits before a fork until this thread of its own is at rest, and the child
+goes on without it: what the thread did is then done where memory is taken and given back."""
 _NAME = rb"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
 
 
@@ -26,7 +35,7 @@ def modules_needed(pickled: bytes) -> list[str]:
 
 
 def load_all(names: list[str]) -> bool:
-    """Loads the modules; False as soon as one has started a thread, which makes this process unfit to fork.
+    """Loads the modules; False as soon as one has made this process unfit to fork.
 
     A module that cannot be loaded here is left to the worker, where the user sees why.
     """
@@ -35,14 +44,40 @@ def load_all(names: list[str]) -> bool:
             importlib.import_module(name)
         except Exception:  # noqa: BLE001, S112 - the border to installed code: a worker that needs it raises it again
             continue
-        if threads() > 1:
+        if not fit_to_fork():
             return False
-    return True
+    return fit_to_fork()
 
 
-def threads() -> int:
-    """How many threads this process has, native ones included."""
-    return len(os.listdir("/proc/self/task"))
+def fit_to_fork() -> bool:
+    """Whether no thread of this process would be missed after a fork, which takes only the one that calls it along.
+
+    OpenBLAS ends its threads by itself before a fork and starts new ones when they are needed. Only a fork shows that: one is
+    made where it matters, and its child is gone when this returns.
+    """
+    if not _missed_after_a_fork():
+        return True
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    with contextlib.suppress(ChildProcessError):  # somebody in this process reaps all children
+        os.waitpid(pid, 0)
+    for _ in range(_LOOKS):  # a thread that has been waited for is listed until the kernel has put it away
+        if not _missed_after_a_fork():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def _missed_after_a_fork() -> list[str]:
+    """Names of the threads, native ones included, that are neither the one that asks nor known to bear a fork."""
+    names = []
+    for thread in os.listdir("/proc/self/task"):
+        if int(thread) == threading.get_native_id():
+            continue
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            names.append(Path(f"/proc/self/task/{thread}/comm").read_text(errors="replace").rstrip("\n"))
+    return [name for name in names if name not in _BEARS_A_FORK]
 
 
 def _is_installed(name: str, roots: tuple[str, ...]) -> bool:
@@ -58,5 +93,7 @@ def _is_installed(name: str, roots: tuple[str, ...]) -> bool:
 def _roots() -> tuple[str, ...]:
     import sysconfig
 
-    paths = sysconfig.get_paths()
-    return tuple(os.path.join(paths[key], "") for key in ("stdlib", "platstdlib", "purelib", "platlib"))
+    paths = [sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")]
+    # The user's own, the system's below an environment, Debian's, another environment's: all are on the path by these names.
+    paths += [path for path in sys.path if os.path.basename(os.path.normpath(path)) in ("site-packages", "dist-packages")]
+    return tuple(os.path.join(path, "") for path in paths)

@@ -21,7 +21,7 @@ from holdfast._worker.processes import become_subreaper, end_descendants, reap
 from holdfast._worker.protocol import Workplace, decode_place
 from holdfast.engines.local.control import ENDED, KILL, ORDER, READY, START
 from holdfast.engines.local.interpreter import python_command
-from holdfast.engines.local.preload import load_all, threads
+from holdfast.engines.local.preload import load_all
 
 __all__ = ["main", "spawned"]
 
@@ -40,10 +40,8 @@ def main(control: int, place: int, guardian: int, preload: bool = True) -> None:
     except ProcessLookupError:
         return
     workplace = _workplace(place)
-    if preload and not workplace.spawn:
-        load_all(workplace.preload)
-        if threads() > 1:
-            _begin_again_without_preloading(control, place, guardian, workplace)
+    if preload and not workplace.spawn and not load_all(workplace.preload):
+        _begin_again_without_preloading(control, place, guardian, workplace)
     _write_each_line_at_once()
     become_subreaper()
     _Server(socket.socket(fileno=control), place, workplace, guarded).serve()
@@ -67,7 +65,7 @@ def _workplace(place: int) -> Workplace:
 
 
 def _begin_again_without_preloading(control: int, place: int, guardian: int, workplace: Workplace) -> NoReturn:
-    """Some module starts threads when it is loaded, and a process that has threads must not fork: each worker loads it itself."""
+    """Some module starts threads that do not bear a fork when it is loaded: each worker loads it itself."""
     for descriptor in (control, place):
         os.set_inheritable(descriptor, True)
     command = python_command(workplace.sys_path, __name__, f"main({control}, {place}, {guardian}, False)")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import sklearn.svm
 
-from holdfast.engines.local.preload import load_all, modules_needed, threads
+from holdfast.engines.local.preload import modules_needed
 
 
 def test_modules_that_the_pickle_names_are_found() -> None:
@@ -32,6 +34,77 @@ def test_a_module_beside_the_script_is_not_loaded_ahead(tmp_path: Path, monkeypa
     assert modules_needed(b"\x8c\x11beside_the_script \x8c\x04json") == ["json"]
 
 
+@pytest.mark.parametrize("directory", ["site-packages", "dist-packages"])
+def test_a_module_that_is_installed_elsewhere_is_loaded_ahead(
+    directory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with `pip install --user`, in an environment that sees the system's packages, and on Debian."""
+    (tmp_path / directory).mkdir()
+    (tmp_path / directory / "installed_elsewhere.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path / directory))
+    spec = importlib.util.find_spec("installed_elsewhere")
+    assert spec is not None
+    monkeypatch.setitem(sys.modules, "installed_elsewhere", importlib.util.module_from_spec(spec))
+    assert modules_needed(b"\x8c\x13installed_elsewhere") == ["installed_elsewhere"]
+
+
+BEGIN = """
+import os, threading, time
+from holdfast.engines.local.preload import fit_to_fork, load_all
+def threads(): return len(os.listdir("/proc/self/task"))
+def no_child():
+    try: os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError: return True
+"""
+
+
+def said(program: str, **environment: str) -> str:
+    """What a program prints in a process of its own: that of the tests has threads of many libraries."""
+    command = [sys.executable, "-c", BEGIN + program]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.strip()
+
+
 def test_a_module_that_cannot_be_loaded_is_left_out() -> None:
-    before = threads()
-    assert load_all(["there_is_no_such_module", "json"]) is (before == 1)
+    assert said("print(load_all(['there_is_no_such_module', 'json']), 'json' in __import__('sys').modules)") == "True True"
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="OpenBLAS starts no threads on one core")
+@pytest.mark.slow
+def test_threads_that_end_before_a_fork_are_no_hindrance() -> None:
+    program = """
+fit = [load_all(["numpy"])]
+import numpy
+for _ in range(3):
+    numpy.ones((600, 600)) @ numpy.ones((600, 600))
+    assert threads() > 1
+    fit.append(fit_to_fork())
+print(*fit, threads(), no_child())
+"""
+    assert said(program, OPENBLAS_NUM_THREADS="2") == "True True True True 1 True"
+
+
+@pytest.mark.parametrize(("name", "fit"), [("jemalloc_bg_thd", True), ("polars-ooc-clea", False), ("python", False)])
+def test_threads_that_stay_are_known_by_name(name: str, fit: bool) -> None:
+    program = f"""
+begun = threading.Event()
+def stay():
+    with open(f"/proc/self/task/{{threading.get_native_id()}}/comm", "w") as file: file.write({name!r})
+    begun.set()
+    time.sleep(600)
+threading.Thread(target=stay, daemon=True).start()
+begun.wait()
+print(fit_to_fork(), load_all([]), no_child())
+"""
+    assert said(program) == f"{fit} {fit} True"
+
+
+def test_the_thread_that_asks_is_none_that_would_be_missed() -> None:
+    program = """
+def ask(): print(fit_to_fork())
+asking = threading.Thread(target=ask)
+asking.start()
+asking.join()
+"""
+    assert said(program) == "False", "the main thread would be missed"
