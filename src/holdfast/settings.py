@@ -33,6 +33,7 @@ SETTINGS = {
     "TUNE_DISABLE_DATED_SUBDIR": "1: default experiment names carry no date",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1: rows may lack the metric that the job is about",
     "TUNE_DISABLE_SIGINT_HANDLER": "1: Ctrl+C is left to Python",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "1: the traceback of an attempt that fails is printed; 0: nothing is (default: one line)",
     "TUNE_MAX_LEN_IDENTIFIER": "longest trial directory name (default 130)",
     "TUNE_MAX_PENDING_TRIALS_PG": "how many trials may wait for a place before more are suggested (default 1)",
     "TUNE_RESTORE_RETRY_NUM": "how often a class trainable tries again to load a checkpoint before that counts (default 0)",
@@ -42,6 +43,8 @@ SETTINGS = {
     "CUDA_VISIBLE_DEVICES": "the GPUs that trials may use; its first is the one that wait_for_gpu looks at by default",
     "RAY_ADDRESS": "the Ray cluster that the engine ray connects to; where it is set, ray is the default engine",
     "RAY_CHDIR_TO_TRIAL_DIR": "0: trials keep the driver's working directory",
+    "RAY_TUNE_CALLBACKS": "classes of callbacks, module.Class, separated by commas: they hear all after the given ones",
+    "RAY_AIR_FULL_TRACEBACKS": "1: tracebacks of failed trials hold holdfast's own frames too",
 }
 
 
@@ -160,6 +163,21 @@ def strict_metrics() -> bool:
 def sigint_handler() -> bool:
     """Whether `fit` handles Ctrl+C itself: `TUNE_DISABLE_SIGINT_HANDLER` is not set."""
     return not _flag("TUNE_DISABLE_SIGINT_HANDLER")
+
+
+def trial_errors_printed() -> bool | None:
+    """`TUNE_PRINT_ALL_TRIAL_ERRORS`: with their tracebacks or not at all; None where it is not set."""
+    return _flag("TUNE_PRINT_ALL_TRIAL_ERRORS") if os.environ.get("TUNE_PRINT_ALL_TRIAL_ERRORS") else None
+
+
+def callbacks() -> list[str]:
+    """`RAY_TUNE_CALLBACKS`: the names of classes."""
+    return [name.strip() for name in os.environ.get("RAY_TUNE_CALLBACKS", "").split(",") if name.strip()]
+
+
+def full_tracebacks() -> bool:
+    """`RAY_AIR_FULL_TRACEBACKS`."""
+    return _flag("RAY_AIR_FULL_TRACEBACKS")
 
 
 def longest_identifier() -> int:

@@ -258,7 +258,7 @@ def minds(
     )
     callbacks = CallbackDesk(others_than_trackers(spec.run_config.callbacks), state, roll, definitions.store)
     callbacks.setup(spec.run_config.stop, created.policy.num_samples)
-    callbacks.remind(cut.memories if cut else [], cut.position if cut else -1)
+    callbacks.remind(cut.memories if cut else {}, cut.position if cut else -1)
     if cut is not None:
         desk.calls = cut.searcher_calls
     view = ControllerView(roll, controller, desk, definitions.store)

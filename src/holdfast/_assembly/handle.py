@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from holdfast._assembly.driving import Choices, drive
 from holdfast._assembly.engines import engine_named
 from holdfast._assembly.extending import Asked, Wish, asked_for
 from holdfast._assembly.places import existing, experiment_at, parent_of
+from holdfast._assembly.plugging import callbacks_of_environment
 from holdfast._assembly.requests import warn_of_another
 from holdfast._assembly.same import same_job
 from holdfast._assembly.submission import JobSpec, More, Submitted, pickled, plain_name, submit, trainable_name
@@ -24,6 +26,7 @@ from holdfast._journal import exists, last_of_ended
 from holdfast._projection.failures import revived
 from holdfast._projection.history import birth_of, load_state
 from holdfast._runtime.signals import exit_code
+from holdfast.callback import Callback
 from holdfast.config import ResumeConfig, RunConfig, TuneConfig
 from holdfast.errors import (
     ConfigError,
@@ -106,6 +109,7 @@ class Handle:
         if self._is_finished():
             return self._grid(spec)
         self._refuse_lost(spec)
+        spec = _heard_by(spec, callbacks_of_environment())
         definitions = Definitions(self.storage, created.definitions.values())
         sha = definitions.store(self._trainable)
         if self._more is not None:
@@ -309,3 +313,12 @@ def restored(
     )
     handle.take_space(param_space)
     return handle
+
+
+def _heard_by(spec: JobSpec, more: list[Callback]) -> JobSpec:
+    """The job with further callbacks, which belong to this run alone: the user's own `RunConfig` stays as it is."""
+    if not more:
+        return spec
+    run = copy.copy(spec.run_config)
+    run.callbacks = [*run.callbacks, *more]
+    return spec._replace(run_config=run)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from holdfast import settings
 from holdfast._assembly.searching import begin, given_twice
 from holdfast._assembly.submission import JobSpec
 from holdfast._core.events import ExperimentCreated
 from holdfast._runtime.advice import Plugins, Renewed
-from holdfast.errors import InternalError
+from holdfast.callback import Callback
+from holdfast.errors import ConfigError, InternalError
 from holdfast.schedulers.base import TrialScheduler
 from holdfast.schedulers.fifo import FIFOScheduler
 from holdfast.search.base import Searcher
@@ -19,7 +22,7 @@ from holdfast.stopper.base import CombinedStopper, Stopper
 from holdfast.stopper.function_stopper import FunctionStopper
 from holdfast.storage.definitions import Definitions
 
-__all__ = ["constants_of", "job_at", "plugins_of", "renewal", "stop_rules"]
+__all__ = ["callbacks_of_environment", "constants_of", "job_at", "plugins_of", "renewal", "stop_rules"]
 
 
 def plugins_of(created: ExperimentCreated, spec: JobSpec) -> tuple[Plugins, Searcher]:
@@ -36,6 +39,28 @@ def plugins_of(created: ExperimentCreated, spec: JobSpec) -> tuple[Plugins, Sear
         raise given_twice(scheduler)
     begin(searcher, created, spec)
     return _with_rules(scheduler, run.stop, tune.metric or getattr(scheduler, "metric", None)), searcher
+
+
+def callbacks_of_environment() -> list[Callback]:
+    """One of each class that `RAY_TUNE_CALLBACKS` names.
+
+    Raises:
+        ConfigError: A name leads to no callback that can be made without arguments.
+    """
+    made = []
+    for name in settings.callbacks():
+        module, _, kind = name.rpartition(".")
+        try:
+            callback = getattr(importlib.import_module(module), kind)()
+        except Exception as error:  # the border to the user's modules and classes
+            raise ConfigError(
+                f"RAY_TUNE_CALLBACKS names {name!r}, which cannot be made: {type(error).__name__}: {error}. "
+                "Give module.Class of classes that take no arguments, separated by commas, or unset it."
+            ) from error
+        if not isinstance(callback, Callback):
+            raise ConfigError(f"RAY_TUNE_CALLBACKS names {name!r}, which is no subclass of holdfast.Callback.")
+        made.append(callback)
+    return made
 
 
 def stop_rules(stop: Any) -> tuple[Stopper | None, dict[str, Any]]:

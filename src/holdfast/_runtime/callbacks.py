@@ -62,14 +62,17 @@ class CallbackDesk:
         for callback in self.callbacks:
             callback.setup(stop=stop, num_samples=num_samples, total_num_samples=num_samples)
 
-    def memories(self) -> list[dict[str, Any] | None]:
-        """What each callback wants to remember; taken into snapshots."""
-        return [callback.get_state() for callback in self.callbacks]
+    def memories(self) -> dict[str, dict[str, Any] | None]:
+        """What each callback wants to remember, by its number and class; taken into snapshots."""
+        return {_place(number, callback): callback.get_state() for number, callback in enumerate(self.callbacks)}
 
-    def remind(self, memories: list[dict[str, Any] | None], position: int) -> None:
-        """Gives each callback its memory of `position` back; with no memories kept, those that want one hear all again."""
+    def remind(self, memories: dict[str, dict[str, Any] | None], position: int) -> None:
+        """Gives each callback its memory of `position` back; with no memories kept, those that want one hear all again.
+
+        No callback gets that of another class: those that the environment names may be others than the last time.
+        """
         for number, callback in enumerate(self.callbacks):
-            memory = memories[number] if number < len(memories) else None
+            memory = memories.get(_place(number, callback))
             if memory is not None:
                 callback.set_state(memory)
                 self._since[number] = position
@@ -164,3 +167,7 @@ class CallbackDesk:
 def _tell_saved(callback: Callback, common: tuple[int, Any, Any], checkpoint: Any, info: dict[str, Any]) -> None:
     callback.on_trial_save(*common, **info)
     callback.on_checkpoint(*common, checkpoint, **info)
+
+
+def _place(number: int, callback: Callback) -> str:
+    return f"{number} {type(callback).__qualname__}"

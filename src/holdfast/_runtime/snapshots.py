@@ -21,7 +21,7 @@ from holdfast.search.base import Searcher, memory_of, remind
 
 __all__ = ["SCHEMA", "Cut", "Snapshots", "load"]
 
-SCHEMA = 5  # of what stands inside a snapshot; one of another number is dropped
+SCHEMA = 6  # of what stands inside a snapshot; one of another number is dropped
 
 
 class Cut(NamedTuple):
@@ -31,7 +31,7 @@ class Cut(NamedTuple):
     controller: Controller
     plugins: Any
     searcher_calls: int
-    memories: list[dict[str, Any] | None]
+    memories: dict[str, dict[str, Any] | None]
 
 
 class _Memory(NamedTuple):
@@ -66,7 +66,7 @@ class Snapshots:
         if position == self._last:
             return
         behind = position - self._last
-        remembering = (ending or behind > _OFTEN) and any(memory is not None for memory in callbacks.memories())
+        remembering = (ending or behind > _OFTEN) and any(memory is not None for memory in callbacks.memories().values())
         thought = advice.desk.thought_s
         dear = self._by_thought and thought - self._thought_s > max(_DEAR_S, 10 * self._took_s)
         if not remembering and not dear and not self._due(position, self._last, len(controller.state.trials)):

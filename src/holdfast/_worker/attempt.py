@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from holdfast import settings
 from holdfast._core.commands import StartAttempt
 from holdfast._core.events import AttemptEnded, CheckpointCommitted, Failure, ResultReported, Saved
 from holdfast._worker.keeping import Keeper, Origin
@@ -209,11 +210,13 @@ class AttemptSession:
 def failure_of(error: BaseException, *own: str) -> Failure:
     """An exception of the user's code as a failure; `own` are the files whose frames at the top are not the user's.
 
-    It is of the kind "oom" where Python found no memory, else "code".
+    Those stay in its traceback where `RAY_AIR_FULL_TRACEBACKS` asks for it. It is of the kind "oom" where Python found no
+    memory, else "code".
     """
     import traceback
 
-    text = "".join(traceback.format_exception(type(error), error, _users_part(error, own)))
+    trace = error.__traceback__ if settings.full_tracebacks() else _users_part(error, own)
+    text = "".join(traceback.format_exception(type(error), error, trace))
     return Failure(
         kind="oom" if isinstance(error, MemoryError) else "code",
         message=f"{type(error).__name__}: {error}"[:1000],

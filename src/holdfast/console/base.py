@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from holdfast import settings
 from holdfast._core.events import (
     AttemptEnded,
     AttemptLost,
@@ -23,7 +24,7 @@ from holdfast._core.events import (
     Woke,
 )
 from holdfast._projection.disk import excess
-from holdfast.console.lines import line_for
+from holdfast.console.lines import line_for, story
 
 if TYPE_CHECKING:
     from holdfast._core.experiment import ExperimentState
@@ -90,6 +91,16 @@ class Console:
             f"{state.policy.max_total_bytes}: {why}"
         )
 
+    def _about(self, record: Record, state: ExperimentState, verbose: int, metric: str) -> list[str]:
+        """The lines that a record is worth; for an attempt that failed as `TUNE_PRINT_ALL_TRIAL_ERRORS` has it."""
+        failure = record.event.failure if isinstance(record.event, AttemptEnded) else None
+        errors = None if failure is None else settings.trial_errors_printed()
+        if errors is False or (verbose < 1 and not errors):
+            return []
+        line = line_for(record, state, verbose, metric)
+        told = story(failure) if failure is not None and errors else []
+        return [line, *told] if line else told
+
     def _line(self, text: str) -> None:
         self._write(text)
 
@@ -123,8 +134,7 @@ class PlainConsole(Console):
         event = record.event
         if self._verbose < 3 and isinstance(event, (ResultReported, DecisionMade)):
             return
-        line = line_for(record, state, self._verbose, self._metric)
-        if line:
+        for line in self._about(record, state, self._verbose, self._metric):
             self._write(line)
 
 
@@ -156,10 +166,8 @@ class LiveConsole(Console):
             self._changed.add(event.trial_id)
         if isinstance(event, (EpochStarted, RequestReceived, Woke)) or (isinstance(event, DecisionMade) and event.stop_all):
             self._all_changed = True
-        if self._verbose >= 3:
-            line = line_for(record, state, self._verbose, "")
-            if line:
-                self._opened().above(line)
+        for line in self._about(record, state, self._verbose if self._verbose >= 3 else 0, ""):
+            self._opened().above(line)
 
     def tick(self, now: float) -> None:
         if now >= self._due and self._state is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from holdfast._core.details import Failure
 from holdfast._core.events import (
     AttemptEnded,
     AttemptLost,
@@ -28,7 +29,7 @@ from holdfast.values import decode, flatten, plain
 if TYPE_CHECKING:
     from holdfast._core.experiment import ExperimentState
 
-__all__ = ["line_for", "one_line", "short"]
+__all__ = ["line_for", "one_line", "short", "story"]
 
 
 def line_for(record: Record, state: ExperimentState, verbose: int, metric: str) -> str:
@@ -55,6 +56,11 @@ def line_for(record: Record, state: ExperimentState, verbose: int, metric: str) 
 def one_line(text: str) -> str:
     """The text on one line, with control characters made visible: what trials say never moves a cursor."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in " ".join(text.split()))
+
+
+def story(failure: Failure) -> list[str]:
+    """The traceback of an attempt that failed, line by line, with control characters made visible."""
+    return ["".join(char if char.isprintable() else repr(char)[1:-1] for char in line) for line in failure.traceback.splitlines()]
 
 
 def short(values: dict[str, Any]) -> str:

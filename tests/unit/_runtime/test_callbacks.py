@@ -170,7 +170,7 @@ class TestAfterACrash:
         story, log = Story(), []
         records = a_trial(story, save=True)
         desk = desk_of(story, Notes(log))
-        desk.remind([], -1)
+        desk.remind({}, -1)
         for record in records:
             desk.replay(record)
         assert log == []
@@ -204,7 +204,7 @@ class TestAfterACrash:
         first = a_trial(story)
         memory = Memory()
         desk = desk_of(story, memory)
-        desk.remind([{"rows": 1}], first[-1].position)
+        desk.remind({"0 Memory": {"rows": 1}}, first[-1].position)
         second = a_trial(story)
         for record in second:
             desk.replay(record)
@@ -212,12 +212,20 @@ class TestAfterACrash:
         assert memory.rows == 2
         assert memory.log == ["repeated on_trial_start 1", "repeated on_trial_result 1", "repeated on_trial_complete 1"]
 
+    def test_no_callback_gets_the_memory_of_another_class(self) -> None:
+        story = Story()
+        first = a_trial(story)
+        memory = Memory()
+        desk = desk_of(story, memory)
+        desk.remind({"0 Other": {"rows": 7}, "1 Memory": {"rows": 8}}, first[-1].position)
+        assert (memory.rows, list(desk.memories())) == (0, ["0 Memory"])
+
     def test_a_memory_that_was_never_kept_is_built_from_the_beginning(self) -> None:
         story = Story()
         records = a_trial(story) + a_trial(story)
         memory = Memory()
         desk = desk_of(story, memory)
-        desk.remind([], -1)
+        desk.remind({}, -1)
         for record in records:
             desk.replay(record)
         assert memory.rows == 2

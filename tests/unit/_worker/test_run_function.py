@@ -145,6 +145,17 @@ def test_a_failure_tells_the_users_part_of_the_story(tmp_path: Path) -> None:
     assert "run_function.py" not in ended.failure.traceback.replace("test_run_function.py", "")
 
 
+def test_the_whole_story_is_told_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def function(_: Any) -> None:
+        raise ValueError
+
+    for value, whole in (("1", True), ("0", False)):
+        monkeypatch.setenv("RAY_AIR_FULL_TRACEBACKS", value)
+        ended, _ = attempt(tmp_path, function)
+        assert ended.failure is not None
+        assert ("run_function.py" in ended.failure.traceback.replace("test_run_function.py", "")) is whole
+
+
 def test_the_sessions_signal_handler_is_put_back(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGURG)
     attempt(tmp_path, lambda _: 1)

@@ -249,3 +249,21 @@ def test_a_lost_checkpoint_is_said():
         state.fold(record)
         console.hear(record, state)
     assert "lost checkpoint_000000, which was pending: its files are gone" in out.getvalue()
+
+
+@pytest.mark.parametrize("screen", [io.StringIO, Screen])
+@pytest.mark.parametrize("value", ["0", "1"])
+def test_errors_are_printed_whole_or_not_at_all_where_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, screen: type[io.StringIO], value: str
+) -> None:
+    monkeypatch.setenv("TUNE_PRINT_ALL_TRIAL_ERRORS", value)
+    lines = plain(shown(1, screen())).splitlines()
+    at = [number for number, line in enumerate(lines) if "attempt 1 failed for good (code)" in line]
+    whole = [line for line in lines if line.startswith("Traceback: ValueError")]
+    assert (len(at), len(whole)) == ((1, 1) if value == "1" else (0, 0))
+    assert not whole or at[0] < lines.index(whole[0])
+
+
+def test_silence_prints_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_PRINT_ALL_TRIAL_ERRORS", "1")
+    assert shown(0) == "restore with X\n"
