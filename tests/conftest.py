@@ -40,11 +40,15 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
 
 @pytest.fixture(autouse=True, scope="module")
 def no_process_left_behind():
-    """A file's tests end the processes that they start (multiprocessing's own resource tracker apart)."""
+    """A file's tests end the processes that they start, apart from those that the whole run shares: multiprocessing's own
+    resource tracker, and the interpreters of `simulation.fresh`.
+    """
     before = set(psutil.Process().children(recursive=True))
     yield
     new = [process for process in psutil.Process().children(recursive=True) if process not in before]
-    new = [process for process in new if "resource_tracker" not in _command(process)]
+    new = [
+        process for process in new if not any(shared in _command(process) for shared in ("resource_tracker", "simulation.fresh"))
+    ]
     _, left = psutil.wait_procs(new, timeout=2)
     named = [f"{process.pid}: {_command(process)}" for process in left]
     assert not named, named

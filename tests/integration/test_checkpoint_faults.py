@@ -114,7 +114,7 @@ def test_a_driver_that_dies_at_a_named_point(task: Task, start: Start, upload: s
 @pytest.mark.parametrize(
     "victims", [("worker",), ("driver",), ("driver", "worker"), ("server",), ("guardian", "driver")], ids=str
 )
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (1, 2))])
 def test_kills_while_large_checkpoints_are_saved(
     task: Task, start: Start, upload: str, victims: tuple[str, ...], seed: int
 ) -> None:

@@ -164,7 +164,8 @@ def mlflow_server(where: Path, port: int) -> Iterator[Path]:
     database = where / "mlflow.db"
     words = ["bin/mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     words += ["--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(where / "artifacts")]
-    process = _start(words, ENVIRONMENT)
+    # Without its runners of jobs, which nothing here needs: several processes, and files in /dev/shm that stay when it is killed.
+    process = _start(words, {**ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
     try:
         yield database
     finally:
@@ -259,6 +260,7 @@ def test_wandb_offline_over_two_kills(driver):
         one.start()
         one.wait(lambda rows=rows: acknowledged_count(one.side) >= rows and len(runs()) > 0)
         one.kill()
+    one.environment["PACE_S"] = "0.01"
     one.start()
     one.finish()
     told = {}
@@ -291,6 +293,7 @@ def test_comet_offline_over_two_kills(driver, tmp_path):
         one.start()  # killed when both running trials have an archive that is being filled: Comet fills it elsewhere
         one.wait(lambda rows=rows, old=before: acknowledged_count(one.side) >= rows and len(staging() - old) == 2)
         one.kill()
+    one.environment["PACE_S"] = "0.01"
     one.start()
     one.finish()
     told = {}
@@ -327,6 +330,7 @@ def test_aim_in_a_local_repository_over_a_kill(driver, tmp_path):
     one.start()
     one.wait(lambda: acknowledged_count(one.side) > 5 and len(list((tmp_path / "repo").glob(".aim/seqs/chunks/*"))) > 1)
     one.kill()
+    one.environment["PACE_S"] = "0.01"
     one.start()
     one.finish()
     read = subprocess.run(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
 
 import pytest
 
@@ -23,13 +22,6 @@ from simulation.jobs import JOBS, REPEATABLE, SEED
 POLICIES = ("never", "each", "random")
 MODES = ("kill", "power")
 CASES = [*itertools.product(JOBS, (1, 8)), ("noisy", 2)]
-
-
-@pytest.fixture(scope="module")
-def fresh() -> Iterator[FreshProcesses]:
-    processes = FreshProcesses()
-    yield processes
-    processes.close()
 
 
 def _uninterrupted(job: str, workers: int) -> tuple[Simulation, SimulatedStorage, int]:

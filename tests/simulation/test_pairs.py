@@ -7,7 +7,6 @@ explains itself (P3 a, b). `PAIRS` in `simulation.pairs` is the table; add a lin
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,14 +18,7 @@ from simulation.pairs import FEW, PAIRS
 
 POLICIES = ("never", "each", "random")
 MODES = ("kill", "power")
-POINTS = 25
-
-
-@pytest.fixture(scope="module")
-def fresh() -> Iterator[FreshProcesses]:
-    processes = FreshProcesses()
-    yield processes
-    processes.close()
+POINTS = 12  # each mode with each policy twice; the soak test takes all
 
 
 def _check(pair: str, workers: int, fresh: FreshProcesses, points: int | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import random
 import warnings
-from collections.abc import Iterator
 
 import pytest
 
@@ -26,13 +25,6 @@ from simulation.jobs import JOBS, REPEATABLE, SEED
 MODES = ("kill", "power", "machine lost")
 POLICIES = ("never", "each", "random")
 CASES = [*itertools.product(("asha", "asha-sparse-keep-2", "async", "orders", "strict", "retries"), (1, 8))]
-
-
-@pytest.fixture(scope="module")
-def fresh() -> Iterator[FreshProcesses]:
-    processes = FreshProcesses()
-    yield processes
-    processes.close()
 
 
 def _uninterrupted(job: str, workers: int) -> tuple[Simulation, SimulatedStorage, SimulatedStore, int]:
