@@ -258,17 +258,25 @@ def _delete_all(patience: Patience, store: Callable[[], ObjectStore], path: str,
     Some stores remove one object in a request. Of many some always fail, and to begin with all anew would come to no end.
     """
     for at in range(0, len(keys), at_once):
-        part, tries = keys[at : at + at_once], list[None]()
+        request = _Deletion(store, keys[at : at + at_once])
+        if not patience.call("delete", path, request):
+            _delete_all(patience, store, path, request.keys, -(-len(request.keys) // 4))
 
-        def attempt(part: list[str] = part, tries: list[None] = tries) -> bool:
-            tries.append(None)
-            if len(part) > 1 and len(tries) > 1:
-                return False
-            _delete(store(), part)
-            return True
 
-        if not patience.call("delete", path, attempt):
-            _delete_all(patience, store, path, part, -(-len(part) // 4))
+class _Deletion:
+    """A request to delete; when it is tried again it says that it should be split (False), unless it is about one object."""
+
+    def __init__(self, store: Callable[[], ObjectStore], keys: list[str]) -> None:
+        self.keys = keys
+        self._store = store
+        self._tried = False
+
+    def __call__(self) -> bool:
+        if self._tried and len(self.keys) > 1:
+            return False
+        self._tried = True
+        _delete(self._store(), self.keys)
+        return True
 
 
 def _delete(store: ObjectStore, keys: list[str]) -> None:
