@@ -39,7 +39,9 @@ trial = click.argument("trial", required=False, shell_complete=_trials)
 one_trial = click.argument("trial", shell_complete=_trials)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON (NaN and infinities as null).")
 metric = click.option("--metric", default="", help="What the best trial is chosen by; by default the job's metric.")
-mode = click.option("--mode", default="", type=click.Choice(["", *MODES]), help="By default the job's mode.")
+mode = click.option(
+    "--mode", type=click.Choice(MODES), callback=lambda _context, _option, given: given or "", help="By default the job's mode."
+)
 scope = click.option(
     "--scope",
     default="last",

@@ -36,6 +36,7 @@ class Watch:
         metric, mode: What "best" means; the job's where empty.
         verbose: As in `RunConfig`; 0 for JSON lines.
         pause: What is done between two looks; by default a quarter of a second passes, on a store two.
+        once: Whether `show` shows the experiment as it is now, and ends.
     """
 
     def __init__(
@@ -45,10 +46,13 @@ class Watch:
         mode: str = "",
         verbose: int = 1,
         pause: Callable[[], object] | None = None,
+        *,
+        once: bool = False,
     ) -> None:
         self._storage = storage
         self._metric, self._mode = metric, mode
         self._verbose = verbose
+        self._once = once
         pause_s = _STORE_PAUSE_S if is_uri(storage.uri) else _PAUSE_S
         self._pause = pause or (lambda: time.sleep(pause_s))
         self._follower = Follower(storage)
@@ -56,11 +60,11 @@ class Watch:
         self._begin()
         self._look()
 
-    def show(self, *, once: bool = False) -> None:
+    def show(self) -> None:
         """Shows what is on record, and (unless `once`) goes on until a driver has ended in good order, or nobody reads."""
         while True:
             self._tell()
-            if once or self._told.state.ended or self._console.unheard:
+            if self._once or self._told.state.ended or self._console.unheard:
                 break
             self._pause()
             self._look()
@@ -99,6 +103,7 @@ class Watch:
             mode=self._mode or policy.mode,
             total=policy.num_samples,
             at_work=_at_work,
+            picture=self._once,
         )
 
     def _tell(self) -> None:
@@ -129,11 +134,12 @@ def _at_work(state: ExperimentState) -> bool:
 def watch(context: click.Context, path: str, once: bool, verbose: int, metric: str, mode: str, as_json: bool) -> None:
     """Show the experiment at PATH as it goes on, until its driver ends in good order, or Ctrl+C.
 
-    A live table on a terminal, else one line per event. Where a driver was killed it waits for the next one.
+    A live table on a terminal, else one line per event; with --once the table anywhere. Where a driver was killed it waits for
+    the next one.
     """
-    showing = Watch(experiment_at(path), metric, mode, 0 if as_json else verbose)
+    showing = Watch(experiment_at(path), metric, mode, 0 if as_json else verbose, once=once)
     try:
-        showing.show(once=once)
+        showing.show()
     except KeyboardInterrupt:
         showing.close()
         context.exit(130)

@@ -208,6 +208,7 @@ def make_console(
     total: int = -1,
     out: TextIO | None = None,
     at_work: AtWork = lambda state: not state.ended,
+    picture: bool = False,
 ) -> Console:
     """The console for this stdout.
 
@@ -218,12 +219,13 @@ def make_console(
         total: How many trials there will be; -1 where nobody knows.
         out: Where to write; stdout by default.
         at_work: Whether a driver is in charge; by default until one has ended in good order.
+        picture: Show the table elsewhere too, as it is at the close: not what happens, but how it stands.
     """
     stream = sys.stdout if out is None else out
     if verbose <= 0:
         return Console(stream)
     notebook = out is None and in_notebook()
-    if not notebook and not stream.isatty():
+    if not notebook and not picture and not stream.isatty():
         return PlainConsole(stream, verbose, metric or "")
 
     def table() -> Painted:

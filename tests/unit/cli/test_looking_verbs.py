@@ -145,10 +145,21 @@ def test_diff_of_trials_shows_configurations_and_results(experiment):
 
 
 def test_watch_shows_what_is_there_once(experiment):
-    lines = run("watch", experiment, "--once").splitlines()
+    picture = run("watch", experiment, "--once")
+    assert picture.count("3 of 3 trials done") == 1, "drawn once"
+    assert "best: loss=" in picture
+    assert "\x1b" not in picture
+    assert "terminated after" not in picture, "how it stands, not what happened"
+    lines = run("watch", experiment).splitlines()
     assert sum("terminated after 2 rows" in line for line in lines) == 3
     [line] = run("watch", experiment, "--json").splitlines()  # it has ended: nothing is waited for
     assert json.loads(line)["best"]["trial_id"] == "abcde_00001"
+
+
+def test_the_help_names_the_modes(experiment):
+    for verb in ("show", "best", "ls", "watch"):
+        assert "[min|max]" in run(verb, "--help").replace("max|min", "min|max")
+    assert "Invalid value for '--mode'" in run("show", experiment, "--mode", "", code=2)
 
 
 def test_watch_follows_across_drivers_to_the_end(tmp_path, capsys):
