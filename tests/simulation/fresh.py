@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from holdfast.storage.base import Storage
+from simulation.pairs import PAIRS
 
 TESTS = Path(__file__).parents[1]
 
@@ -59,10 +60,14 @@ class Found(NamedTuple):
 
 
 class FreshProcesses:
-    """Two interpreters with other hash seeds than this one's, each forking a child for every task."""
+    """Two interpreters with other hash seeds than this one's, each forking a child for every task.
 
-    def __init__(self, count: int = 2) -> None:
-        self._servers = [self._server(seed) for seed in range(1, count + 1)]
+    Tasks that need the plug-ins' libraries get two others, which have loaded them: that takes seconds, and a large process is
+    slower to fork. Each is started when it is first needed.
+    """
+
+    def __init__(self) -> None:
+        self._started: dict[bool, list[subprocess.Popen[bytes]]] = {}
 
     def run(self, tasks: list[Task]) -> list[Found]:
         """What each task found, in order.
@@ -70,7 +75,8 @@ class FreshProcesses:
         Raises:
             AssertionError: A child died or raised; carries its traceback and its task's seed.
         """
-        shares = [range(n, len(tasks), len(self._servers)) for n in range(len(self._servers))]
+        servers = self._servers(libraries=any(task.job in PAIRS or "optuna" in task.job for task in tasks))
+        shares = [range(n, len(tasks), len(servers)) for n in range(len(servers))]
         found: dict[int, Found] = {}
 
         def work(server: subprocess.Popen[bytes], share: range) -> None:
@@ -78,28 +84,34 @@ class FreshProcesses:
                 _send(server.stdin, tasks[number])
                 found[number] = _receive(server.stdout)
 
-        with ThreadPoolExecutor(len(self._servers)) as pool:
-            for done in [pool.submit(work, *pair) for pair in zip(self._servers, shares, strict=True)]:
+        with ThreadPoolExecutor(len(servers)) as pool:
+            for done in [pool.submit(work, *pair) for pair in zip(servers, shares, strict=True)]:
                 done.result()
         for number, task in enumerate(tasks):
             assert isinstance(found[number], Found), f"{task.job}, {task.workers} workers, seed {task.seed}: {found[number]}"
         return [found[number] for number in range(len(tasks))]
 
     def close(self) -> None:
-        for server in self._servers:
+        for server in [server for servers in self._started.values() for server in servers]:
             server.stdin.close()
             server.wait(10)
             server.stdout.close()
 
-    def _server(self, hash_seed: int) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(TESTS)}
-        return subprocess.Popen(
-            [sys.executable, "-c", "from simulation.fresh import serve; serve()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            cwd=TESTS,
-        )
+    def _servers(self, *, libraries: bool) -> list[subprocess.Popen[bytes]]:
+        if libraries not in self._started:
+            self._started[libraries] = [_server(seed, libraries=libraries) for seed in (1, 2)]
+        return self._started[libraries]
+
+
+def _server(hash_seed: int, *, libraries: bool) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(TESTS)}
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from simulation.fresh import serve; serve({libraries})"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        cwd=TESTS,
+    )
 
 
 def _send(stream: BinaryIO, value: Any) -> None:
@@ -123,7 +135,6 @@ def carry_out(task: Task) -> Found:
     from simulation.checking import problems_of
     from simulation.extensions import AT_ONCE, EXTENDED
     from simulation.jobs import JOBS
-    from simulation.pairs import PAIRS
 
     chance = random.Random(task.seed)
     due = {"never": lambda *_: False, "each": lambda *_: True, "random": lambda *_: chance.random() < 0.3}[task.snapshots]
@@ -143,20 +154,18 @@ def carry_out(task: Task) -> Found:
     return Found(digest(disk), explain(disk), problems, {})
 
 
-def serve() -> None:
+def serve(libraries: bool) -> None:
     import numpy as np
 
     import simulation.checking
     import simulation.extensions
     import simulation.jobs  # noqa: F401 - imported once, for all children
-    from simulation.pairs import PAIRS, warm_up
+    from simulation.pairs import warm_up
 
-    warm = False
+    if libraries:
+        warm_up()  # here, once, and not in each child
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
     while (task := _receive(stdin)) is not None:
-        if (task.job in PAIRS or "optuna" in task.job) and not warm:
-            warm_up()  # here, once, and not in each child
-            warm = True
         stdout.flush()
         pid = os.fork()
         if pid == 0:
