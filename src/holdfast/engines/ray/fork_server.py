@@ -24,7 +24,7 @@ import time
 from typing import Any
 
 from holdfast._worker.processes import prepare_subreaper, reap
-from holdfast.engines.local.preload import load_all, threads
+from holdfast.engines.local.preload import load_all
 from holdfast.engines.ray.abstract import accepted, connected, listening
 from holdfast.engines.ray.parent import FORKS, be_called, look_after
 from holdfast.engines.ray.shim import DRIVER, LOADS, servers_environment
@@ -37,6 +37,7 @@ _PATIENCE_S = 5.0
 _LOADED = (
     "holdfast.engines.ray.post",
     "numpy",
+    "pyarrow",
     "pydantic.v1.fields",
     "ray._common.pydantic_compat",
     "starlette.datastructures",
@@ -140,8 +141,8 @@ class _Server:
     def _raise_heir(self) -> None:
         """Forks a process that loads the trainable's modules and then serves in the place of this one.
 
-        What they take to load keeps no worker waiting. When one of them starts a thread, so that what holds them may not fork,
-        this process goes on and the workers load them.
+        What they take to load keeps no worker waiting. When one of them starts a thread that bears no fork, this process goes
+        on, and the workers load them.
         """
         modules, self._modules = self._modules, []
         self._heir, tells = os.pipe()
@@ -200,11 +201,11 @@ def _load(script: str) -> bool:
     """Loads what all workers load; returns whether this process may fork. Installed modules only, and no code of the user's."""
     with contextlib.suppress(Exception):  # a worker that needs it raises it again
         runpy.run_path(script, run_name="holdfast")  # so far as it loads what it names, and begins no worker
-    load_all([*_LOADED])
+    fit = load_all([*_LOADED])
     prepare_subreaper()
     gc.collect()
     gc.freeze()
-    return threads() == 1
+    return fit
 
 
 def _be_killed_as(started: int) -> None:
