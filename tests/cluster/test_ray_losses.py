@@ -295,6 +295,52 @@ def test_a_store_that_is_full_fails_the_trial_which_is_tried_again(begin: Begin,
     assert check_history(storage) == []
 
 
+when_it_reports: list[Callable[[int], None]] = []
+"""What `Kills` does, from the last on, with the pid of a trial that has reported."""
+
+
+class Kills(tune.Callback):
+    """Kills the node of each attempt with its first row, as often as it is told to."""
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        if result["first"] and when_it_reports:
+            when_it_reports.pop()(result["pid"])
+
+
+@pytest.mark.parametrize("ballast", [0, 300_000])
+def test_no_attempt_waits_for_what_lay_on_a_lost_node(begin: Begin, tmp_path: Path, ballast: int) -> None:
+    """Ray asks a node that has a copy of something for it, lost or not: here it asks one, and waits for ten minutes."""
+    raylets = begin(nodes=4, cpus=1, settings={"RAY_object_manager_pull_timeout_ms": "600000"})
+    carried = os.urandom(ballast)
+
+    def trial(config: dict[str, Any]) -> None:
+        assert len(carried) == ballast
+        newest = tune.get_checkpoint()
+        start = int(Path(newest.path, "next").read_text()) if newest else 0
+        for i in range(start, 20):
+            time.sleep(0.1)
+            with tempfile.TemporaryDirectory() as folder:
+                Path(folder, "next").write_text(str(i + 1))
+                row = {"i": i, "pid": os.getpid(), "first": i == start}
+                tune.report(row, checkpoint=tune.Checkpoint.from_directory(folder))
+
+    def lose(pid: int) -> None:
+        node = raylets.node_of(pid)
+        raylets.nodes.remove(node)
+        raylets.kill(node)
+
+    when_it_reports.extend([lose] * 3)
+    failures = tune.FailureConfig(max_failures=3)
+    run_config = tune.RunConfig(
+        name="exp", storage_path=str(tmp_path), verbose=0, engine="ray", callbacks=[Kills()], failure_config=failures
+    )
+    assert tune.Tuner(trial, run_config=run_config).fit().errors == []
+    assert not when_it_reports
+    storage = LocalStorage(str(tmp_path / "exp"))
+    assert [end.failure.kind for end in ends(storage) if end.failure is not None] == ["node"] * 3
+    assert check_history(storage) == []
+
+
 when_saved: list[Callable[[int], None]] = []
 """What `TakesAway` does with the pid of a trial that has saved."""
 

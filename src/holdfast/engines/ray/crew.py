@@ -43,6 +43,9 @@ from holdfast.storage.uri import is_uri
 
 __all__ = ["Crew"]
 
+_NODE_GONE = ("node", "preempted")  # kinds of failures
+_SMALL = 64 << 10  # bytes that Ray sends with the call, without its store
+_AROUND_S = 0.2  # between two looks for word of processes that are gone: Ray itself takes more than a second to say so
 _LOOK_S = 0.02  # between two looks for word of a process that is about to be gone
 _CLOSING_S = 20.0
 
@@ -70,7 +73,7 @@ class Crew:
         below = os.path.relpath(job.experiment_dir, settings.cache_dir()) if is_uri(job.storage) else ""
         node = "" if is_outside() else own_node()
         world = World(host_and_address()[0], {**job.environment, **variables}, objects, below, node, self._wires.name)
-        self._given = ray.put(encode_place(self._place)), world
+        self._given = _parcel(self._place, world)
         given = *self._given, job.artifacts_s
         self._porters = Porters(nodes, given, self._environment, job.storage_timeout_s + _CLOSING_S) if below else None
         self._seats: dict[tuple[str, int], Seat] = {}
@@ -78,7 +81,7 @@ class Crew:
         self._gone: list[Seat] = []
         self._observed: list[Observation] = []
         self._echo = Echo() if job.echo else None
-        self._looked = 0.0
+        self._looked = self._visited = 0.0
         self._line = Line(self.bell)
         lived = self._porters.lived if self._porters is not None else lambda _: 0.0
         self._endings = Endings(self._place, self._reports, nodes, lived, watched="py_executable" in self._environment)
@@ -124,7 +127,7 @@ class Crew:
         elif self._echo is not None and self._seats:
             timeout = min(timeout, INTERVAL_S)
         self._line.turn()
-        self._wires.wait(min(timeout, 1.0))
+        self._wires.wait(min(timeout, _AROUND_S if self._seats else 1.0))
         happened = self.bell.happened()
         self._look_around()
         for message in self._wires.received():  # behind the looks: what an attempt that is over had sent is known before its end
@@ -213,11 +216,12 @@ class Crew:
     def _look_around(self) -> None:
         """Looks whether nodes, or processes of which Ray has not said so yet, are gone."""
         now = time.monotonic()
-        if now - self._looked < 1.0:
+        if now - self._looked < _AROUND_S:
             return
         self._looked = now
         self._nodes.look()
-        if self._porters is not None:
+        if self._porters is not None and now - self._visited >= 1.0:
+            self._visited = now
             self._porters.look()
         reported = set(os.listdir(self._reports))
         for seat in self._seats.values():
@@ -266,6 +270,9 @@ class Crew:
     def _end(self, seat: Seat, ended: AttemptEnded) -> None:
         if self._porters is not None and seat.placed is not None and seat.placed.away and seat.order is not None:
             self._porters.ended(seat.placed.node, seat.order.dirname)
+        if ended.failure is not None and ended.failure.kind in _NODE_GONE:
+            # A copy lay there, and Ray asks a node that it has not given up for it, again and again: a new one lies here alone.
+            self._given = _parcel(self._place, self._given[1])
         seat.order = None
         seat.used = True
         del self._seats[ended.trial_id, ended.attempt]
@@ -284,6 +291,12 @@ class Crew:
             if not self._wires.reach(*attempt):
                 seat.error = error
                 seat.kill()
+
+
+def _parcel(place: Workplace, world: World) -> tuple[Any, World]:
+    """What an actor is made of. What is large goes through Ray's store, once: actors on one node share a copy."""
+    encoded = encode_place(place)
+    return (encoded if len(encoded) <= _SMALL else ray.put(encoded)), world
 
 
 def _look_no_more(echo: Echo, order: StartAttempt, place: Workplace) -> None:

@@ -22,7 +22,8 @@ __all__ = ["Endings"]
 
 _PATIENCE_S = 10.0  # for the shim's word: the node may be lost, and Ray has not noticed
 _LOSS_S = 30.0  # for Ray to notice that a node is lost
-_NOTICE_S = 2.0  # for Ray to say why a node is gone, when the node's own processes have noticed
+_NOTICE_S = 2.0  # for Ray to say how a process ended of which the shim has left word
+_GOOD_ORDER_S = 0.3  # for Ray to list a lost node as taken away; one that ends in good order has told Ray before
 _KILLED = 9
 _NODE_DIED = "its node has died"  # as Ray says it
 
@@ -57,7 +58,10 @@ class Endings:
         if report is None:
             return waited > _PATIENCE_S or not self._watched
         if report.orphaned or self.node_died(seat):
-            return waited > _NOTICE_S
+            if waited <= _GOOD_ORDER_S:
+                return False
+            self._nodes.look(at_once=True)
+            return True
         return seat.ended is not None or seat.error is not None or waited > _NOTICE_S
 
     def node_died(self, seat: Seat) -> bool:
