@@ -37,9 +37,10 @@ class Apart(Raylets):
         self._count = 0
         super().__init__(nodes)
 
-    def add(self, **options: Any) -> Any:
+    def add(self, env_vars: dict[str, str] | None = None, **options: Any) -> Any:
         self._count += 1
-        return super().add(env_vars={"HOLDFAST_CACHE_DIR": str(self.home / f"disk-{self._count}")}, **options)
+        own = {"HOLDFAST_CACHE_DIR": str(self.home / f"disk-{self._count}"), **(env_vars or {})}
+        return super().add(env_vars=own, **options)
 
     def disks(self) -> list[Path]:
         return [path for path in sorted(self.home.glob("disk-*")) if path.is_dir()]
@@ -110,6 +111,25 @@ def test_trials_work_on_their_own_nodes_disks_and_a_lost_node_costs_no_more_than
     assert_whole(task, frozenset(pids[:1]))
     assert files_left(Path(task.environment["HOLDFAST_CACHE_DIR"])) == []
     assert [path for path in files_left(raylets.home) if not path.is_relative_to(works[0].parent.parent)] == []
+    wait_until_all_gone(task, within_s=20)
+
+
+def test_a_node_that_cannot_open_the_store_is_named_before_any_trial_starts(
+    raylets: Apart, start: Start, task: Task, tmp_path: Path
+) -> None:
+    (tmp_path / "poor" / "obstore").mkdir(parents=True)
+    (tmp_path / "poor" / "obstore" / "__init__.py").write_text("raise ImportError('not installed')")
+    poor = raylets.add(env_vars={"PYTHONPATH": str(tmp_path / "poor")})
+    try:
+        said = start(task).result(60)
+    finally:
+        raylets.kill(poor)
+    assert said["error"] == "ConfigError"
+    assert said["text"].startswith(f"Node {poor.node_ip_address} of the cluster cannot open the store:")
+    assert "holdfast[cloud]" in said["text"]
+    assert begins(task) == []
+    assert start(task).result(150) == {"trials": 2, "errors": []}
+    assert_whole(task)
     wait_until_all_gone(task, within_s=20)
 
 

@@ -51,7 +51,11 @@ _CLOSING_S = 20.0
 
 
 class Crew:
-    """The actors of one open engine."""
+    """The actors of one open engine.
+
+    Raises:
+        ConfigError: A node cannot open the store.
+    """
 
     def __init__(self, job: Job, nodes: Nodes, environment: Mapping[str, Any]) -> None:
         self.bell = Bell()
@@ -85,6 +89,12 @@ class Crew:
         self._line = Line(self.bell)
         lived = self._porters.lived if self._porters is not None else lambda _: 0.0
         self._endings = Endings(self._place, self._reports, nodes, lived, watched="py_executable" in self._environment)
+        if self._porters is not None:
+            try:
+                self._porters.wait_until_open()
+            except BaseException:
+                self.close()
+                raise
 
     def start(self, order: StartAttempt) -> None:
         """Gives the order to an idle actor with the same resources, or to a new one."""

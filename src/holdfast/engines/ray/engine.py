@@ -84,7 +84,8 @@ class RayEngine:
         """Gets ready; the mailbox is started.
 
         Raises:
-            ConfigError: There are several nodes, or this process is on none, and one does not see the experiment's directory.
+            ConfigError: There are several nodes, or this process is on none, and one does not see the experiment's directory; or
+                it is on a store, and one cannot open that.
             InternalError: The engine is open already.
         """
         if self._crew is not None:
@@ -124,7 +125,7 @@ class RayEngine:
         """Waits up to `timeout` seconds; returns what happened, each attempt's part in order.
 
         Raises:
-            ConfigError: A node cannot open the store.
+            ConfigError: A node that was added cannot open the store.
             StorageError: The disk refuses to complete a pending checkpoint, or the store refuses what attempts left on a node.
         """
         observed = self._opened().poll(timeout)

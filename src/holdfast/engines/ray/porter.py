@@ -20,13 +20,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from holdfast._worker.outgoing import outgoing
 from holdfast.engines.ray.cluster import Nodes, own_node
 from holdfast.engines.ray.ground import World, ground
-from holdfast.errors import StorageError, TuneError
+from holdfast.errors import ConfigError, StorageError, TuneError
 from holdfast.storage.mirror import Mirror
 from holdfast.storage.opening import open_storage
 
 __all__ = ["Porter", "Porters"]
 
 _HEARD_S = 30.0
+_OPENING_S = 30.0  # for the porters' first word; where Ray has to install an environment before, their nodes are not waited for
 _SENT = "sent"
 
 
@@ -89,6 +90,7 @@ class Porter:
             return self._mirror
         here = self._place
         storage = open_storage(here.storage, patience_s=here.storage_timeout_s)
+        storage.exists("journal")  # opening makes no request: whether this node gets there, and is let in, is known after one
         for older in self._older():
             left = os.path.join(older, os.path.basename(here.experiment_dir))
             # A log belongs to one attempt, so all of it may be put. Other files may be newer on the store than they are here.
@@ -138,6 +140,26 @@ class Porters:
         for node in nodes.alive:
             if node != own:
                 self._begin(node)
+
+    def wait_until_open(self) -> None:
+        """Waits until each porter has reached the store, or its node is lost, so that no trial starts where it could not save.
+
+        Raises:
+            ConfigError: A node cannot open the store, or is refused there.
+        """
+        self.look()
+        calls = list(self._calls.values())
+        if calls:
+            ray.wait(calls, num_returns=len(calls), timeout=_OPENING_S)
+        for node, call in list(self._calls.items()):
+            try:
+                if ray.wait([call], timeout=0)[0]:
+                    self._answered(node, lambda call=call: ray.get(call))  # type: ignore[misc]
+            except TuneError as error:
+                raise ConfigError(
+                    f"Node {self._nodes.address(node)} of the cluster cannot open the store: {error} "
+                    "Give that node what the driver has: holdfast[cloud], keys, a way to the store."
+                ) from error
 
     def begun(self, node: str, dirname: str) -> None:
         """An attempt has begun in a directory of that node's own."""
