@@ -14,7 +14,8 @@ import pytest
 
 import object_servers
 from cluster.raylets import Raylets, wait_until
-from holdfast._core.events import AttemptEnded
+from fault_proxy import FaultProxy
+from holdfast._core.events import AttemptEnded, CheckpointLost
 from holdfast._journal import read
 from holdfast.storage.opening import inside
 from holdfast.testing.history import check_history
@@ -163,3 +164,31 @@ def test_logs_of_attempts_reach_the_store_also_of_one_that_was_killed(raylets: A
     trial = begins(task)[0]["trial"]
     assert b"told before the end\n" in task.storage.read(f"logs/{trial}-1.log")
     assert check_history(task.storage, acknowledged(task.side)) == []
+
+
+def test_a_checkpoint_that_was_pending_on_a_lost_node_is_lost_by_name(
+    raylets: Apart, server: object_servers.Server, start: Start, task: Task
+) -> None:
+    holding = ["checkpoint_000002/"]
+
+    def fate(number: int, request: str) -> str:
+        return "503" if request.startswith("PUT") and any(name in request for name in holding) else ""
+
+    with FaultProxy(server.port, fate) as proxy:
+        place = inside(object_servers.s3_uri(proxy.port), Path(task.side).parent.name)
+        task = replace(task, storage_path=place, upload="async", samples=1, workers=1)
+        driver = start(task)
+        wait_until(lambda: any(row["i"] == 5 for _, row in acknowledged(task.side)), doing=driver)  # the one that saves it
+        wait_until(lambda: any(done == "503" for _, done in list(proxy.log)), doing=driver)
+        (line,) = begins(task)
+        lost = raylets.node_of(line["pid"])
+        raylets.kill(lost)
+        holding.clear()
+        raylets.nodes = [node for node in raylets.nodes if node is not lost] + [raylets.add()]
+        assert driver.result(150) == {"trials": 1, "errors": []}
+        assert [end.failure.kind for end in ends(task) if end.failure is not None] == ["node"]
+        gone = [record.event for record in read(task.storage) if isinstance(record.event, CheckpointLost)]
+        assert gone[0].index == 2
+        assert "gone from this machine" in gone[0].problem
+        assert [line["start"] for line in begins(task)] == [0, 4]  # where the checkpoint before it goes on
+        assert check_history(task.storage, acknowledged(task.side)) == []
