@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -192,3 +193,65 @@ def test_a_checkpoint_that_was_pending_on_a_lost_node_is_lost_by_name(
         assert "gone from this machine" in gone[0].problem
         assert [line["start"] for line in begins(task)] == [0, 4]  # where the checkpoint before it goes on
         assert check_history(task.storage, acknowledged(task.side)) == []
+
+
+def porters() -> list[psutil.Process]:
+    running = psutil.process_iter(["cmdline"])
+    return [process for process in running if " ".join(process.info["cmdline"] or []).startswith("ray::Porter")]
+
+
+def tell(pid: int, text: str) -> None:
+    """Prints something in the name of an attempt: its standard output is its log."""
+    with open(f"/proc/{pid}/fd/1", "a", encoding="utf-8") as log:
+        log.write(f"{text}\n")
+
+
+def test_porters_that_are_killed_are_followed_by_others(raylets: Apart, start: Start, task: Task) -> None:
+    driver = start(task)
+    wait_until(lambda: len(saved(task)) == 2 and len(porters()) >= 2, doing=driver)
+    killed = porters()
+    for porter in killed:
+        porter.kill()
+    for line in begins(task):
+        tell(line["pid"], "told to nobody")
+    assert driver.result(150) == {"trials": 2, "errors": []}
+    assert len(begins(task)) == 2
+    for line in begins(task):
+        assert b"told to nobody\n" in task.storage.read(f"logs/{line['trial']}-1.log")
+    assert_whole(task)
+
+
+def test_a_node_that_is_lost_just_before_the_end_costs_no_other_trial_its_end(raylets: Apart, start: Start, task: Task) -> None:
+    idle = raylets.add(num_cpus=0)
+    driver = start(replace(task, rows=12))
+    wait_until(lambda: acknowledged_count(task.side) >= 20, doing=driver)
+    raylets.kill(idle)
+    assert driver.result(150) == {"trials": 2, "errors": []}
+    assert_whole(task)
+
+
+def test_a_store_that_refuses_for_a_while_gets_logs_and_artifacts_after_it(
+    raylets: Apart, server: object_servers.Server, start: Start, task: Task
+) -> None:
+    refused: list[str] = []
+    until = [float("inf")]
+
+    def fate(number: int, request: str) -> str:
+        if request.startswith("PUT") and ("/logs/" in request or "/artifact-" in request) and time.monotonic() < until[0]:
+            refused.append(request)
+            return "503"
+        return ""
+
+    with FaultProxy(server.port, fate) as proxy:
+        task = replace(task, storage_path=inside(object_servers.s3_uri(proxy.port), Path(task.side).parent.name))
+        driver = start(task)
+        wait_until(lambda: len(saved(task)) == 2, doing=driver)
+        for line in begins(task):
+            tell(line["pid"], "told meanwhile")
+        wait_until(lambda: acknowledged_count(task.side) == 50, doing=driver)
+        until[0] = time.monotonic() + 35  # longer than a porter goes on without a word of its driver
+        assert driver.result(150) == {"trials": 2, "errors": []}
+        assert any("/artifact-" in request for request in refused)
+        for line in begins(task):
+            assert b"told meanwhile\n" in task.storage.read(f"logs/{line['trial']}-1.log")
+        assert_whole(task)

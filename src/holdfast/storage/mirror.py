@@ -152,8 +152,8 @@ class Mirror:
         if self._error is not None:
             raise self._error
 
-    def finish(self) -> None:
-        """Ends the thread and puts all that is left, whatever folder it lies in.
+    def finish(self) -> bool:
+        """Ends the thread and puts all that is left, whatever folder it lies in; whether it was in charge to do so.
 
         Raises:
             StorageError: As `check`.
@@ -162,7 +162,7 @@ class Mirror:
         if self._thread is not None:
             self._thread.join()
         self.check()
-        self._pass(range(len(self._trees)), everything=True)
+        return self._pass(range(len(self._trees)), everything=True)
 
     def abandon(self) -> None:
         """Ends the thread; what is left stays where it is, for whoever goes on with the trees. Waits for nothing."""
@@ -197,10 +197,10 @@ class Mirror:
         for n in which:
             self._due[n] = now + max(self._trees[n].period_s, _BETWEEN * (now - began))
 
-    def _pass(self, which: Sequence[int], *, everything: bool = False) -> None:
+    def _pass(self, which: Sequence[int], *, everything: bool = False) -> bool:
         with self._passing:
             if not self.in_charge():
-                return
+                return False
             vouching = self._sent.new(self._trees[0].root, self._vouching) if self._vouching and 0 in which else None
             with self._changed:  # after that: what it vouches for is to be settled by now
                 ended, settle, unsure = set(self._ended), set(self._settle), set(self._unsure)
@@ -219,6 +219,7 @@ class Mirror:
                 if len(which) == len(self._trees):
                     self._settle -= settle
                     self._folders -= ended & self._ended  # unless somebody wants it looked at again meanwhile
+        return True
 
     def _put_all(self, due: list[tuple[str, str, Mark]]) -> None:
         if not due:

@@ -11,7 +11,8 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import ray
@@ -27,7 +28,10 @@ from holdfast.storage.opening import open_storage
 __all__ = ["Porter", "Porters"]
 
 _HEARD_S = 30.0
+_A_WHILE_S = 5.0  # that an end which is not reached is waited for, until the driver is to be heard of again
 _OPENING_S = 30.0  # for the porters' first word; where Ray has to install an environment before, their nodes are not waited for
+_AGAIN_S = 5.0  # from a porter's beginning until it is followed by another, if it is lost
+_LOSS_S = 30.0  # for Ray to notice that a node is lost
 _SENT = "sent"
 
 
@@ -47,6 +51,7 @@ class Porter:
         self._home = os.path.dirname(self._place.experiment_dir)
         self._heard = time.monotonic()
         self._mirror: Mirror | None = None
+        self._finishing: Future[bool] | None = None
 
     def attend(self, news: list[tuple[str, bool]]) -> None:
         """Tells that the driver lives, and what has happened since the last call, in order.
@@ -70,19 +75,30 @@ class Porter:
                 mirror.settle("logs")
         mirror.check()
 
-    def finish(self) -> None:
+    def finish(self) -> bool:
         """Puts all that is left and removes it here; no attempt of this node runs any more.
+
+        Returns:
+            Whether that is done. It is to be called until then: it goes on only while the driver is heard of.
 
         Raises:
             ConfigError, StorageError: As `attend`. It stays here, for the next driver's porter on this node.
         """
         self._heard = time.monotonic()
+        if self._finishing is None:
+            self._finishing = ThreadPoolExecutor(1, "holdfast-porter").submit(self._finish)
+        done, _ = wait([self._finishing], _A_WHILE_S)
+        return bool(done) and self._finishing.result()
+
+    def _finish(self) -> bool:
         mirror = self._begun()
+        if mirror is not None and not mirror.finish():
+            return False
         if mirror is not None:
-            mirror.finish()
             shutil.rmtree(self._home, ignore_errors=True)
             with contextlib.suppress(OSError):  # an older driver's directory is still there
                 os.rmdir(os.path.dirname(self._home))
+        return True
 
     def _begun(self) -> Mirror | None:
         """The mirror, which is begun once, and before it what older drivers' attempts left here is put."""
@@ -119,6 +135,9 @@ class Porter:
 class Porters:
     """The driver's side: a porter on each living node but its own, from the beginning, and on nodes that are added.
 
+    One that is lost is followed by another, unless its node is lost too. That goes on with the files where they lie: what was put
+    is written down beside them.
+
     Args:
         nodes: The cluster's nodes.
         given: What a porter is made of.
@@ -136,6 +155,9 @@ class Porters:
         self._news: dict[str, list[tuple[str, bool]]] = {}
         self._asked: dict[str, float] = {}
         self._lived: dict[str, float] = {}
+        self._running: dict[str, set[str]] = {}
+        self._began: dict[str, float] = {}
+        self._lost: set[str] = set()  # nodes whose porter is
         own = own_node()
         for node in nodes.alive:
             if node != own:
@@ -154,7 +176,7 @@ class Porters:
         for node, call in list(self._calls.items()):
             try:
                 if ray.wait([call], timeout=0)[0]:
-                    self._answered(node, lambda call=call: ray.get(call))  # type: ignore[misc]
+                    self._answered(node, call)
             except TuneError as error:
                 raise ConfigError(
                     f"Node {self._nodes.address(node)} of the cluster cannot open the store: {error} "
@@ -163,11 +185,14 @@ class Porters:
 
     def begun(self, node: str, dirname: str) -> None:
         """An attempt has begun in a directory of that node's own."""
-        self._begin(node)
+        if node not in self._porters and node not in self._lost:
+            self._begin(node)
+        self._running.setdefault(node, set()).add(dirname)
         self._news[node].append((dirname, True))
 
     def ended(self, node: str, dirname: str) -> None:
         """An attempt there is over."""
+        self._running.get(node, set()).discard(dirname)
         if node in self._news:
             self._news[node].append((dirname, False))
 
@@ -177,11 +202,16 @@ class Porters:
         Raises:
             ConfigError, StorageError: One cannot open the store, or that refuses.
         """
+        for node in list(self._lost):
+            if self._nodes.is_dead(node):
+                self._lost.discard(node)
+            elif time.monotonic() - self._began[node] > _AGAIN_S:
+                self._begin(node)
         for node in list(self._porters):
             call = self._calls.get(node)
             if call is not None and not ray.wait([call], timeout=0)[0]:
                 continue  # it has not answered the last one yet
-            if call is not None and not self._answered(node, lambda call=call: ray.get(call)):  # type: ignore[misc]
+            if call is not None and not self._answered(node, call):
                 continue
             if call is not None:
                 self._lived[node] = self._asked[node]
@@ -200,44 +230,64 @@ class Porters:
             StorageError: Of a node that lives something could not be put; it stays there.
         """
         try:
-            calls = {node: porter.finish.remote() for node, porter in self._porters.items()}
-            late = [node for node, call in calls.items() if not self._answered(node, lambda call=call: self._got(call))]  # type: ignore[misc]
-            for node in late:  # it was lost, and its node maybe not: another one can do what it had to
-                self._nodes.look(at_once=True)
-                if not self._nodes.is_dead(node):
-                    self._begin(node)
-                    self._got(self._porters[node].finish.remote())
-        except ray.exceptions.RayError as error:
-            where = f"{self._nodes.address(node)}: logs of its attempts could not be put to the store"
-            raise StorageError(0, f"Node {where}: {error}"[:1000]) from error
+            self._finish_all(list(self._porters))
+            for node in list(self._lost):  # its porter was, and the node maybe not
+                self._finish_again(node)
         finally:
             self.leave()
+
+    def _finish_again(self, node: str) -> None:
+        """Has another porter do what one did not that was lost; nothing is left to do where the node is lost too."""
+        self._nodes.look(at_once=True)
+        if self._nodes.is_dead(node):
+            return
+        self._begin(node)
+        self._finish_all([node])
+        deadline = time.monotonic() + _LOSS_S
+        while node in self._lost and not self._nodes.is_dead(node):
+            if time.monotonic() > deadline:
+                raise self._unfinished(node, "its porters were lost")
+            time.sleep(0.5)
+            self._nodes.look(at_once=True)
+
+    def _finish_all(self, nodes: Iterable[str]) -> None:
+        """Waits until the porters of these nodes have put everything, or are lost."""
+        deadline = time.monotonic() + self._patience_s
+        left = list(nodes)
+        while left:
+            calls = {node: self._porters[node].finish.remote() for node in left}
+            left = [node for node, call in calls.items() if self._answered(node, call, self._patience_s) and not ray.get(call)]
+            if left and time.monotonic() > deadline:
+                raise self._unfinished(left[0], f"not within {self._patience_s:.0f} s")
+
+    def _unfinished(self, node: str, why: object) -> StorageError:
+        where = f"{self._nodes.address(node)}: logs of its attempts could not be put to the store"
+        return StorageError(0, f"Node {where}: {why}"[:1000])
 
     def leave(self) -> None:
         """Ends the porters; what they have not put stays where it is."""
         for porter in self._porters.values():
             ray.kill(porter)
-        self._porters, self._calls = {}, {}
+        self._porters, self._calls, self._lost = {}, {}, set()
 
     def _begin(self, node: str) -> None:
-        if node not in self._porters:
-            there = NodeAffinitySchedulingStrategy(node, soft=False)
-            options = {"num_cpus": 0, "runtime_env": dict(self._environment), "scheduling_strategy": there}
-            self._porters[node] = ray.remote(Porter).options(**options).remote(*self._given)
-            self._news[node] = []
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        options = {"num_cpus": 0, "runtime_env": dict(self._environment), "scheduling_strategy": there}
+        self._porters[node] = ray.remote(Porter).options(**options).remote(*self._given)
+        self._news[node] = [(dirname, True) for dirname in sorted(self._running.get(node, ()))]
+        self._began[node] = time.monotonic()
+        self._lost.discard(node)
 
-    def _got(self, call: Any) -> None:
-        ray.get(call, timeout=self._patience_s)
-
-    def _answered(self, node: str, ask: Callable[[], object]) -> bool:
-        """Whether a porter has answered; one that is lost is forgotten."""
+    def _answered(self, node: str, call: Any, patience_s: float | None = None) -> bool:
+        """Whether a porter has answered; one that is lost is noted."""
         try:
-            ask()
+            ray.get(call, timeout=patience_s)
         except ray.exceptions.RayTaskError as error:
             self.leave()
-            raise error.cause if isinstance(error.cause, TuneError) else error from None
+            raise error.cause if isinstance(error.cause, TuneError) else self._unfinished(node, error) from None
         except ray.exceptions.RayError:
             del self._porters[node]
             self._calls.pop(node, None)
+            self._lost.add(node)
             return False
         return True
