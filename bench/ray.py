@@ -19,9 +19,13 @@ def figures(rounds: Rounds) -> Iterator[Figure]:
 
 
 def _rates(rounds: Rounds) -> Iterator[Figure]:
-    size = str(max(2, rounds.many(20))), str(rounds.many(500))
-    found = [measured("-m", "bench.ray_workloads", str(rounds.folder()), *size) for _ in rounds.times(3)]
-    for what, name in (("trials", "trials on Ray that return at once"), ("reports", "reports on Ray")):
+    sizes = str(max(2, rounds.many(20))), str(rounds.many(1000)), str(rounds.many(3000))
+    found = [measured("-m", "bench.ray_workloads", str(rounds.folder()), *sizes) for _ in rounds.times(3)]
+    for what, name in (
+        ("trials", "trials on Ray that return at once"),
+        ("reports", "reports on Ray, while both trials report"),
+        ("short", "reports on Ray, two trials of 1,000, their start included"),
+    ):
         ours, theirs = ([one[library][what] for one in found] for library in LIBRARIES)
         yield Figure(name, "/s", ours, BESIDE, theirs, Target("ratio", 5, most=False))
 

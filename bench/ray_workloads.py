@@ -1,7 +1,7 @@
-"""What is run on a Ray cluster, with holdfast and with Ray Tune: `python -m bench.ray_workloads FOLDER TRIALS REPORTS`.
+"""What is run on a Ray cluster, with holdfast and with Ray Tune: `python -m bench.ray_workloads FOLDER TRIALS SHORT REPORTS`.
 
-One process, one cluster of one node with two CPUs. Prints rates as JSON. The time of two reporting
-trials counts from `fit()` to its end, their start included.
+One process, one cluster of one node with two CPUs. Prints rates as JSON: of trials that return at once, of two trials of SHORT
+reports each from `fit()` to its end, and of two of REPORTS each while both report, by stamps of their own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 LIBRARIES = ("holdfast", "ray.tune")
 
@@ -23,6 +24,19 @@ def reporting(config):
     tune = importlib.import_module(config["library"])
     for number in range(config["reports"]):
         tune.report({"score": number, "loss": 1.0 / (number + 1)})
+
+
+def stamping(config):
+    """Begins to report when the other trial is there too; keeps its own time."""
+    tune, side = importlib.import_module(config["library"]), Path(config["side"])
+    side.joinpath(f"here-{os.getpid()}").touch()
+    while len(list(side.glob("here-*"))) < 2:
+        time.sleep(0.01)
+    stamps = []
+    for number in range(config["reports"]):
+        tune.report({"score": number, "loss": 1.0 / (number + 1)})
+        stamps.append(time.monotonic())
+    side.joinpath(f"stamps_{os.getpid()}").write_text(json.dumps(stamps))
 
 
 def seconds(library, trainable, folder, name, samples, space):
@@ -44,17 +58,23 @@ def seconds(library, trainable, folder, name, samples, space):
 
 
 def main():
-    folder, trials, reports = sys.argv[1], *map(int, sys.argv[2:])
+    folder, trials, short, reports = sys.argv[1], *map(int, sys.argv[2:])
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled", RAY_AIR_NEW_OUTPUT="0")
     import ray
+
+    from bench.workloads import statistics_of
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
     found = {}
     for library in LIBRARIES:
         took = seconds(library, trivial, folder, "trials", trials, {})
         found[library] = {"trials": trials / took}
-        took = seconds(library, reporting, folder, "reports", 2, {"reports": reports})
-        found[library]["reports"] = 2 * reports / took
+        took = seconds(library, reporting, folder, "short", 2, {"reports": short})
+        found[library]["short"] = 2 * short / took
+        side = Path(folder, f"{library}-side")
+        side.mkdir()
+        seconds(library, stamping, folder, "reports", 2, {"reports": reports, "side": str(side)})
+        found[library]["reports"] = 1 / statistics_of(str(side))["median"]
     ray.shutdown()
     print(json.dumps(found))
 
