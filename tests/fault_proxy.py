@@ -3,7 +3,8 @@
     with FaultProxy(port, lambda number, request: "drop after" if number == 3 else "") as proxy: ...
 
 "drop before": the request never arrives. "drop after": it is carried out, its reply is lost. A number, "503": that answer, and
-nothing is carried out; with a code behind it, "404 NoSuchKey", that stands in the answer. "truncate": the reply ends in the
+nothing is carried out; with a code behind it, "404 NoSuchKey", that stands in the answer. "after 409": that answer, and it is
+carried out. "truncate": the reply ends in the
 middle. "": it goes through.
 """
 
@@ -62,6 +63,8 @@ class FaultProxy:
                     there.close()
                 if fate == "drop after":
                     return self.drop()
+                if fate.startswith("after "):
+                    return self.answer(int(fate.removeprefix("after ")), [("Content-Length", "0")], b"")
                 if not any(name.lower() == "content-length" for name, _ in headers):
                     headers.append(("Content-Length", str(len(data))))
                 self.answer(reply.status, headers, data[: len(data) // 2] if fate == "truncate" else data)

@@ -372,6 +372,31 @@ def test_faults_of_the_network_lose_nothing(server: object_servers.Server, task:
     assert_files_tell_the_history(task.storage)
 
 
+@object_servers.EVERYWHERE
+def test_puts_that_conflict_lose_nothing(server: object_servers.Server, task: Task, start: Start) -> None:
+    """Stores answer 409 where two requests for one name meet, also a client's own second try: was it put, or not?"""
+    lots = random.Random(SEED)
+    kinds = ["409", "409 ConditionalRequestConflict", "after 409"]
+
+    def fate(_number: int, request: str) -> str:
+        return lots.choice(kinds) if request.startswith("PUT") and lots.random() < 1 / 3 else ""
+
+    with FaultProxy(server.port, fate) as proxy:
+        through = replace(
+            task, storage_path=task.storage_path.replace(f"A{server.port}", f"A{proxy.port}"), durability="strict", every=3
+        )
+        killed = start(through)
+        wait_until(lambda: acknowledged_count(task.side) > 8, doing=killed)
+        killed.kill()
+        assert start(through).finish() == {"trials": 3, "errors": []}
+        assert {fate for _, fate in proxy.log} == {"", *kinds}
+        assert any("journal" in request and fate == "after 409" for request, fate in proxy.log)
+        assert any("checkpoint" in request and fate for request, fate in proxy.log)
+    assert check_history(task.storage, acknowledged(task.side)) == []
+    assert needlessly_redone(task.side) == []
+    assert_files_tell_the_history(task.storage)
+
+
 def test_keys_that_expire_are_read_anew(
     server: object_servers.Server, task: Task, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
