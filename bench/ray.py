@@ -28,6 +28,9 @@ def _rates(rounds: Rounds) -> Iterator[Figure]:
     ):
         ours, theirs = ([one[library][what] for one in found] for library in LIBRARIES)
         yield Figure(name, "/s", ours, BESIDE, theirs, Target("ratio", 5, most=False))
+        if what == "trials":  # what bounds it
+            actors = [one["ray"]["trials"] for one in found]
+            yield Figure(f"{name}, the same", "/s", ours, "empty actors of Ray's own", actors, Target("ratio", 0.7, most=False))
 
 
 def _gap(rounds: Rounds) -> Figure:

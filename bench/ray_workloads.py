@@ -1,7 +1,7 @@
 """What is run on a Ray cluster, with holdfast and with Ray Tune: `python -m bench.ray_workloads FOLDER TRIALS SHORT REPORTS`.
 
 One process, one cluster of one node with two CPUs. Prints rates as JSON: of trials that return at once, of two trials of SHORT
-reports each from `fit()` to its end, and of two of REPORTS each while both report, by stamps of their own.
+reports each from `fit()` to its end, and of two of REPORTS each while both report, by stamps of their own; and of empty actors.
 """
 
 from __future__ import annotations
@@ -39,6 +39,29 @@ def stamping(config):
     side.joinpath(f"stamps_{os.getpid()}").write_text(json.dumps(stamps))
 
 
+class Empty:
+    """An actor with nothing to do."""
+
+    def be(self):
+        return True
+
+
+def actors(count):
+    """How long `count` actors take, one after another on each CPU, each in a process of its own as Ray makes it."""
+    import ray
+
+    began = time.perf_counter()
+    running, started = {}, 0
+    while started < count or running:
+        while started < count and len(running) < 2:
+            actor = ray.remote(Empty).options(num_cpus=1).remote()
+            running[actor.be.remote()] = actor
+            started += 1
+        (ready, *_), _ = ray.wait(list(running))
+        ray.kill(running.pop(ready))
+    return time.perf_counter() - began
+
+
 def seconds(library, trainable, folder, name, samples, space):
     """How long `fit()` takes."""
     tune = importlib.import_module(library)
@@ -65,7 +88,7 @@ def main():
     from bench.workloads import statistics_of
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
-    found = {}
+    found = {"ray": {"trials": trials / actors(trials)}}
     for library in LIBRARIES:
         took = seconds(library, trivial, folder, "trials", trials, {})
         found[library] = {"trials": trials / took}
