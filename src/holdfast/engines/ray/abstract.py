@@ -35,7 +35,7 @@ def accepted(listener: socket.socket) -> socket.socket | None:
         connection, _ = listener.accept()
     except BlockingIOError:
         return None
-    return connection if peer_of(connection) else None
+    return _ours(connection)
 
 
 def connected(name: str) -> socket.socket | None:
@@ -46,10 +46,17 @@ def connected(name: str) -> socket.socket | None:
     except OSError:
         connection.close()
         return None
-    return connection if peer_of(connection) else None
+    return _ours(connection)
 
 
 def peer_of(connection: socket.socket) -> int:
     """The pid at the other end (of a listener's connection: of who began to listen); 0 where it is another user's."""
     pid, user, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
     return int(pid) if user == os.getuid() else 0
+
+
+def _ours(connection: socket.socket) -> socket.socket | None:
+    if peer_of(connection):
+        return connection
+    connection.close()
+    return None

@@ -35,7 +35,7 @@ from holdfast.engines.ray.line import Line, Mail
 from holdfast.engines.ray.messages import FromActor, Placed, decode_from_actor
 from holdfast.engines.ray.parent import REPORTS, TOKEN
 from holdfast.engines.ray.porter import Porters
-from holdfast.engines.ray.seat import Over, Seat, runtime_env
+from holdfast.engines.ray.seat import Left, Over, Seat, runtime_env
 from holdfast.engines.ray.shim import DRIVER, LOADS
 from holdfast.engines.ray.wires import Wires
 from holdfast.objects import held
@@ -82,6 +82,7 @@ class Crew:
         self._porters = Porters(nodes, given, self._environment, job.storage_timeout_s + _CLOSING_S) if below else None
         self._seats: dict[tuple[str, int], Seat] = {}
         self._idle: list[Seat] = []
+        self._leaving: set[Seat] = set()
         self._gone: list[Seat] = []
         self._observed: list[Observation] = []
         self._echo = Echo() if job.echo else None
@@ -104,8 +105,8 @@ class Crew:
             self._idle.remove(seat)
         else:
             for idle in self._idle:  # it holds what the new one may wait for
-                idle.leave()
-                idle.give_up()
+                idle.leave(self.bell)
+            self._leaving |= {*self._idle}
             self._idle = []
             seat = Seat(order, (*self._given, self._line.mailbox), self._environment)
         self._seats[order.trial_id, order.attempt] = seat
@@ -145,6 +146,9 @@ class Crew:
         for happening in happened:
             if isinstance(happening, Over):
                 self._hear_end(happening)
+            elif isinstance(happening, Left):
+                happening.seat.give_up()
+                self._leaving.discard(happening.seat)
             else:
                 self._hear_mail(happening)
         for seat in list(self._gone):
@@ -157,9 +161,9 @@ class Crew:
     def close(self) -> None:
         """Ends all actors and the mailbox, waits until their processes are gone, and lets everything go."""
         try:
-            if self._place.class_trainable and (self._seats or self._idle):
+            if self._place.class_trainable:
                 self._let_clean_up()
-            for seat in (*self._seats.values(), *self._idle):
+            for seat in (*self._seats.values(), *self._leaving, *self._idle):
                 seat.killed = True
                 seat.kill()
             deadline = time.monotonic() + _CLOSING_S
@@ -168,7 +172,7 @@ class Crew:
             if self._porters is not None:
                 self._porters.finish()
         finally:
-            for seat in (*self._seats.values(), *self._idle):
+            for seat in (*self._seats.values(), *self._leaving, *self._idle):
                 seat.give_up()
             self._line.kill()
             self._wires.close()
@@ -183,9 +187,11 @@ class Crew:
         self._line.close()
         self._wires.hang_up()
         for idle in self._idle:
-            idle.leave()
+            idle.leave(self.bell)
+        self._leaving |= {*self._idle}
+        self._idle = []
         deadline = time.monotonic() + self._place.grace_s
-        while self._seats and time.monotonic() < deadline:
+        while (self._seats or self._leaving) and time.monotonic() < deadline:
             self.poll(1.0)
 
     def _hear_mail(self, mail: Mail) -> None:

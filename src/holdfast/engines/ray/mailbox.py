@@ -1,4 +1,4 @@
-"""The mailbox: the one actor through which an experiment's attempts and their driver talk.
+"""The mailbox: the one actor through which an experiment's attempts on other nodes than the driver's talk with it.
 
 An attempt has the main thread of its actor for itself, so nobody can call it. It calls the mailbox instead: to tell, or to ask
 and wait. The driver takes what has come, and leaves answers. The mailbox knows neither rows nor attempts; it holds nothing

@@ -22,7 +22,7 @@ from holdfast.engines.ray.cluster import written
 from holdfast.engines.ray.messages import Placed
 from holdfast.engines.ray.post import Post
 
-__all__ = ["Over", "Seat", "runtime_env"]
+__all__ = ["Left", "Over", "Seat", "runtime_env"]
 
 
 class Over:
@@ -38,6 +38,13 @@ class Over:
         self.seat = seat
         self.attempt = attempt
         self.error = error
+
+
+class Left:
+    """An actor that was idle has cleaned up and ended, or is gone otherwise."""
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
 
 
 class Seat:
@@ -78,9 +85,9 @@ class Seat:
         future = self._actor.run.remote(encode_place(order)).future()
         future.add_done_callback(lambda done: bell.ring(Over(self, attempt, done.exception())))
 
-    def leave(self) -> None:
-        """Has an idle actor clean up and end."""
-        self._actor.leave.remote()
+    def leave(self, bell: Bell) -> None:
+        """Has an idle actor clean up and end; the bell rings with `Left` when it has."""
+        self._actor.leave.remote().future().add_done_callback(lambda _: bell.ring(Left(self)))
 
     def kill(self) -> None:
         """Ends the actor at once."""

@@ -1,6 +1,6 @@
 """The driver's end of the sockets to the attempts on its own node.
 
-Between processes of one machine a socket is ten times as fast as Ray's calls, and opens no port. It knows messages and who sent
+Between processes of one machine a socket is many times as fast as Ray's calls, and opens no port. It knows messages and who sent
 them; it does not know what they lead to, nor attempts elsewhere.
 """
 
