@@ -139,9 +139,9 @@ class Crew:
             timeout = min(timeout, INTERVAL_S)
         self._line.turn()
         self._wires.wait(min(timeout, _AROUND_S if self._seats else 1.0))
-        happened = self.bell.happened()
         self._look_around()
-        for message in self._wires.received():  # behind the looks: what an attempt that is over had sent is known before its end
+        happened = self.bell.happened()
+        for message in self._wires.received():  # behind both: what an attempt that is over had sent is known before its end
             self._hear(message)
         for happening in happened:
             if isinstance(happening, Over):

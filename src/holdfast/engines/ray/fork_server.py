@@ -150,7 +150,8 @@ class _Server:
         if os.fork():
             os.close(tells)
             return
-        os.close(self._heir)
+        for descriptor in (self._heir, self._bell, self._ring):
+            os.close(descriptor)
         self._heir = -1
         self._begin_anew()
         if not load_all(modules):
@@ -216,7 +217,8 @@ def _exit(code: object) -> NoReturn:
     """Ends a worker's process as Python does, but for freeing all that it holds: page by page it would be copied for that."""
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # there is none, its disk is full, it is closed
+            stream.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 
