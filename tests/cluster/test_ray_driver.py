@@ -61,9 +61,9 @@ tune.Tuner(tune.with_resources(trial, group), run_config=tune.RunConfig(name="ex
 
 def test_a_killed_driver_leaves_nothing_and_the_experiment_moves_between_engines(start: Start, task: Task) -> None:
     here = replace(task, environment={})
-    elsewhere = replace(
-        task, environment={"HOLDFAST_ENGINE": "ray", "RAY_AUTH_MODE": "disabled"}
-    )  # a cluster of the driver's own
+    elsewhere = replace(  # a cluster of the driver's own
+        task, environment={"HOLDFAST_ENGINE": "ray", "RAY_ADDRESS": "local", "RAY_AUTH_MODE": "disabled"}
+    )
     for place in (task, task, here):
         driver, before = start(place), acknowledged_count(task.side)
         wait_until(lambda: acknowledged_count(task.side) >= before + 4, doing=driver)  # noqa: B023 - asked at once

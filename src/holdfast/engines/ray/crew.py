@@ -28,7 +28,7 @@ from holdfast.engines.local.echo import INTERVAL_S, Echo
 from holdfast.engines.local.fleet import workplace_of
 from holdfast.engines.local.machine import host_and_address
 from holdfast.engines.ray.bell import Bell
-from holdfast.engines.ray.cluster import Nodes, is_outside, own_node
+from holdfast.engines.ray.cluster import Nodes, own_node
 from holdfast.engines.ray.endings import Endings
 from holdfast.engines.ray.ground import World, reports_dir
 from holdfast.engines.ray.line import Line, Mail
@@ -59,7 +59,6 @@ class Crew:
 
     def __init__(self, job: Job, nodes: Nodes, environment: Mapping[str, Any]) -> None:
         self.bell = Bell()
-        self._job = job
         self._nodes = nodes
         self._wires = Wires(self.bell.fileno())
         self._place = workplace_of(job)
@@ -68,15 +67,11 @@ class Crew:
         if job.log_to_file is not None:
             note_names(os.path.dirname(self._reports), job.log_to_file)
         variables = {"HOLDFAST_TOKEN": job.token, "TUNE_ORIG_WORKING_DIR": job.working_dir}
-        ours = {TOKEN: job.token, REPORTS: self._reports}
-        if not self._place.spawn:
-            ours[DRIVER] = self._wires.name
-            ours[LOADS] = json.dumps({"modules": self._place.preload, "threads": self._place.threads})
-        self._environment = runtime_env(environment, ours)
+        beginning = _how_to_begin(self._place, self._wires.name)
+        self._environment = runtime_env(environment, {TOKEN: job.token, REPORTS: self._reports, **beginning})
         objects = {key: ray.put(PickleBuffer(memory)) for key, memory in held().items()}
         below = os.path.relpath(job.experiment_dir, settings.cache_dir()) if is_uri(job.storage) else ""
-        node = "" if is_outside() else own_node()
-        world = World(host_and_address()[0], {**job.environment, **variables}, objects, below, node, self._wires.name)
+        world = World(host_and_address()[0], {**job.environment, **variables}, objects, below, own_node(), self._wires.name)
         self._given = _parcel(self._place, world)
         given = *self._given, job.artifacts_s
         self._porters = Porters(nodes, given, self._environment, job.storage_timeout_s + _CLOSING_S) if below else None
@@ -104,10 +99,7 @@ class Crew:
         if seat is not None:
             self._idle.remove(seat)
         else:
-            for idle in self._idle:  # it holds what the new one may wait for
-                idle.leave(self.bell)
-            self._leaving |= {*self._idle}
-            self._idle = []
+            self._dismiss_idle()  # they hold what the new one may wait for
             seat = Seat(order, (*self._given, self._line.mailbox), self._environment)
         self._seats[order.trial_id, order.attempt] = seat
         if self._echo is not None:
@@ -182,25 +174,38 @@ class Crew:
                 for attempt in self._seats:
                     self._echo.finish(attempt)
 
-    def _let_clean_up(self) -> None:
-        """Tells class trainables that nothing more is to come, and waits until they have ended their step and cleaned up."""
-        self._line.close()
-        self._wires.hang_up()
+    def _dismiss_idle(self) -> None:
+        """Has idle actors clean up and end."""
         for idle in self._idle:
             idle.leave(self.bell)
         self._leaving |= {*self._idle}
         self._idle = []
+
+    def _let_clean_up(self) -> None:
+        """Tells class trainables that nothing more is to come, and waits until they have ended their step and cleaned up."""
+        self._line.close()
+        self._wires.hang_up()
+        self._dismiss_idle()
         deadline = time.monotonic() + self._place.grace_s
         while (self._seats or self._leaving) and time.monotonic() < deadline:
             self.poll(1.0)
 
     def _hear_mail(self, mail: Mail) -> None:
-        if mail.error is not None:
-            self._lose_mailbox(mail.error)
+        """Takes what has come. When the mailbox is gone, attempts that need it end, and later ones get a new one."""
+        if mail.error is None:
+            self._line.has_come()
+            for message in mail.messages:
+                self._hear(decode_from_actor(message))
             return
-        self._line.has_come()
-        for message in mail.messages:
-            self._hear(decode_from_actor(message))
+        self._line = Line(self.bell)
+        for seat in self._idle:
+            seat.kill()
+            seat.give_up()
+        self._idle = []
+        for attempt, seat in self._seats.items():
+            if not self._wires.reach(*attempt):
+                seat.error = mail.error
+                seat.kill()
 
     def _hear(self, message: FromActor) -> None:
         seat = self._seats.get((message.trial_id, message.attempt))
@@ -296,17 +301,12 @@ class Crew:
         if self._echo is not None:
             self._echo.finish((ended.trial_id, ended.attempt))
 
-    def _lose_mailbox(self, error: BaseException) -> None:
-        """The mailbox is gone, so attempts that need it can say nothing more: they end, and later ones get a new mailbox."""
-        self._line = Line(self.bell)
-        for seat in self._idle:
-            seat.kill()
-            seat.give_up()
-        self._idle = []
-        for attempt, seat in self._seats.items():
-            if not self._wires.reach(*attempt):
-                seat.error = error
-                seat.kill()
+
+def _how_to_begin(place: Workplace, driver: str) -> dict[str, str]:
+    """What tells shims that workers are forked, and fork servers what to load and whom to go with."""
+    if place.spawn:
+        return {}
+    return {DRIVER: driver, LOADS: json.dumps({"modules": place.preload, "threads": place.threads})}
 
 
 def _parcel(place: Workplace, world: World) -> tuple[Any, World]:
