@@ -119,7 +119,8 @@ def test_a_trial_that_hangs_is_stopped_by_the_interrupted_driver_alone(tmp_path:
     assert interrupted.value.results[0].metrics["row"] == 1
 
 
-def test_the_trainable_is_not_changed_and_keeps_its_name() -> None:
+def test_the_trainable_is_not_changed_and_keeps_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # it is called outside a trial
     faulty = kill_at(train, 1)
     assert faulty.__name__ == "train"
     assert fail_at(Counting, 1).__name__ == "Counting"
