@@ -16,6 +16,7 @@ import holdfast as tune
 from cluster.raylets import wait_until
 from holdfast.engines.ray import RayEngine
 from holdfast.engines.ray.parent import called
+from holdfast.engines.ray.wires import Wires
 from integration.drivers import Start, Task, acknowledged_count
 
 
@@ -23,12 +24,17 @@ from integration.drivers import Start, Task, acknowledged_count
 def cluster(one_node: str) -> Iterator[None]:
     """All tests here run on one node, and leave no fork server there."""
     yield
-    wait_until(lambda: not named("holdfast-forks", "holdfast-parent"))
+    wait_until(lambda: not named("holdfast-forks", "holdfast-parent"), within_s=30)  # one that nobody ends stays for 60
 
 
 def named(*names: str) -> list[psutil.Process]:
     """The living processes of this machine that call themselves so."""
     return [it for it in psutil.process_iter(["status"]) if called(it.pid) in names and it.info["status"] != psutil.STATUS_ZOMBIE]
+
+
+def forked() -> bool:
+    """Whether this process was forked from a fork server: the parent between shows the server's command line."""
+    return any("fork_server" in word for word in psutil.Process(os.getppid()).cmdline())
 
 
 def fit(trainable: object, folder: Path, samples: int, **run: object) -> tune.ResultGrid:
@@ -55,12 +61,11 @@ def test_a_module_that_starts_threads_is_left_to_the_workers(tmp_path: Path) -> 
     import polars
 
     def trial(config: dict[str, object]) -> None:
-        tune.report({"loaded": "polars" in sys.modules, "sum": polars.Series([1, 2]).sum()})
+        tune.report({"forked": forked(), "sum": polars.Series([1, 2]).sum()})
 
     rows = [result.metrics for result in fit(trial, tmp_path, 4)]
 
-    # Unpickling the trainable loads it, in each worker; what is shown is that workers were forked all the same.
-    assert [row["sum"] for row in rows] == [3] * 4
+    assert [(row["forked"], row["sum"]) for row in rows] == [(True, 3)] * 4
 
 
 def test_the_main_thread_is_the_trials_and_the_process_ends_as_python_does(tmp_path: Path) -> None:
@@ -143,23 +148,42 @@ def test_a_killed_driver_leaves_no_fork_server(start: Start, one_node: str, tmp_
 
     driver.kill()
 
-    wait_until(lambda: not named("holdfast-forks", "holdfast-parent"))
+    wait_until(lambda: not named("holdfast-forks", "holdfast-parent"), within_s=30)  # one that nobody ends stays for 60
 
 
 def test_a_fresh_interpreter_can_be_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOLDFAST_START_METHOD", "spawn")
 
     def trial(config: dict[str, object]) -> None:
-        tune.report({"servers": len(named("holdfast-forks"))})
+        tune.report({"forked": forked(), "servers": len(named("holdfast-forks"))})
 
-    assert [result.metrics["servers"] for result in fit(trial, tmp_path, 2)] == [0, 0]
+    rows = [result.metrics for result in fit(trial, tmp_path, 2)]
+
+    assert [(row["forked"], row["servers"]) for row in rows] == [(False, 0)] * 2
 
 
 def test_the_users_runtime_environment_reaches_forked_workers(tmp_path: Path) -> None:
     def trial(config: dict[str, object]) -> None:
-        tune.report({"word": os.environ.get("WORD"), "fork": called(os.getppid())})
+        tune.report({"word": os.environ.get("WORD"), "forked": forked()})
 
     engine = RayEngine(runtime_env={"env_vars": {"WORD": "given"}})
     rows = [result.metrics for result in fit(trial, tmp_path, 2, engine=engine)]
 
-    assert [(row["word"], row["fork"]) for row in rows] == [("given", "holdfast-parent")] * 2
+    assert [(row["word"], row["forked"]) for row in rows] == [("given", True)] * 2
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_attempts_on_the_drivers_node_are_answered_over_its_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: bool
+) -> None:
+    answered, answer = [], Wires.answer
+    monkeypatch.setattr(Wires, "answer", lambda wires, one: (answered.append(one.number), answer(wires, one)))
+    if not here:
+        monkeypatch.setattr("holdfast.engines.ray.crew.own_node", lambda: "")
+
+    def trial(config: dict[str, object]) -> None:
+        for x in range(3):
+            tune.report({"x": x})
+
+    assert not fit(trial, tmp_path, 1).errors
+    assert len(answered) == (3 if here else 0)

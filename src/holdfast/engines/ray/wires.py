@@ -6,6 +6,7 @@ them; it does not know what they lead to, nor attempts elsewhere.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import select
 import socket
@@ -122,14 +123,10 @@ class _Wire:
 
     def send(self, answer: Answer) -> None:
         """Sends an answer. There is room for it: whoever waits for one has been sent nothing else."""
-        try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is dead, and others will say so
             self.connection.sendall(frame(answer))
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it is dead, and others will say so
 
     def hang_up(self) -> None:
         """Ends this direction; the other one goes on."""
-        try:
+        with contextlib.suppress(OSError):  # it is dead, and others will say so
             self.connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # it is dead, and others will say so
