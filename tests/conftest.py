@@ -14,6 +14,8 @@ import hypothesis
 import psutil
 import pytest
 
+pytest.register_assert_rewrite("holdfast.testing")  # so that a suite's failure shows what was compared
+
 HERE = Path(__file__).parent
 NOT_FOR_TESTS = ("HOLDFAST_", "TUNE_", "RAY_", "PYTHONBREAKPOINT")  # Ray sets the last one in each process that it is used in
 

@@ -31,8 +31,9 @@ from holdfast.engines.ray.bell import Bell
 from holdfast.engines.ray.cluster import Nodes, own_node
 from holdfast.engines.ray.endings import Endings
 from holdfast.engines.ray.ground import World, reports_dir
+from holdfast.engines.ray.idle import Idle
 from holdfast.engines.ray.line import Line, Mail
-from holdfast.engines.ray.messages import FromActor, Placed, decode_from_actor
+from holdfast.engines.ray.messages import AllSaid, FromActor, Placed, decode_from_actor
 from holdfast.engines.ray.parent import REPORTS, TOKEN
 from holdfast.engines.ray.porter import Porters
 from holdfast.engines.ray.seat import Left, Over, Seat, runtime_env
@@ -76,8 +77,7 @@ class Crew:
         given = *self._given, job.artifacts_s
         self._porters = Porters(nodes, given, self._environment, job.storage_timeout_s + _CLOSING_S) if below else None
         self._seats: dict[tuple[str, int], Seat] = {}
-        self._idle: list[Seat] = []
-        self._leaving: set[Seat] = set()
+        self._idle = Idle(self.bell)
         self._gone: list[Seat] = []
         self._observed: list[Observation] = []
         self._echo = Echo() if job.echo else None
@@ -94,13 +94,7 @@ class Crew:
 
     def start(self, order: StartAttempt) -> None:
         """Gives the order to an idle actor with the same resources, or to a new one."""
-        given = order.resources, order.placement
-        seat = next((idle for idle in self._idle if idle.given == given), None)
-        if seat is not None:
-            self._idle.remove(seat)
-        else:
-            self._dismiss_idle()  # they hold what the new one may wait for
-            seat = Seat(order, (*self._given, self._line.mailbox), self._environment)
+        seat = self._idle.take(order) or Seat(order, (*self._given, self._line.mailbox), self._environment)
         self._seats[order.trial_id, order.attempt] = seat
         if self._echo is not None:
             os.makedirs(trial_dir_of(self._place, order), exist_ok=True)
@@ -139,8 +133,7 @@ class Crew:
             if isinstance(happening, Over):
                 self._hear_end(happening)
             elif isinstance(happening, Left):
-                happening.seat.give_up()
-                self._leaving.discard(happening.seat)
+                self._idle.has_left(happening)
             else:
                 self._hear_mail(happening)
         for seat in list(self._gone):
@@ -155,7 +148,7 @@ class Crew:
         try:
             if self._place.class_trainable:
                 self._let_clean_up()
-            for seat in (*self._seats.values(), *self._leaving, *self._idle):
+            for seat in self._seats.values():
                 seat.killed = True
                 seat.kill()
             deadline = time.monotonic() + _CLOSING_S
@@ -164,8 +157,9 @@ class Crew:
             if self._porters is not None:
                 self._porters.finish()
         finally:
-            for seat in (*self._seats.values(), *self._leaving, *self._idle):
+            for seat in self._seats.values():
                 seat.give_up()
+            self._idle.kill(leaving=True)
             self._line.kill()
             self._wires.close()
             self.bell.close()
@@ -174,20 +168,13 @@ class Crew:
                 for attempt in self._seats:
                     self._echo.finish(attempt)
 
-    def _dismiss_idle(self) -> None:
-        """Has idle actors clean up and end."""
-        for idle in self._idle:
-            idle.leave(self.bell)
-        self._leaving |= {*self._idle}
-        self._idle = []
-
     def _let_clean_up(self) -> None:
         """Tells class trainables that nothing more is to come, and waits until they have ended their step and cleaned up."""
         self._line.close()
         self._wires.hang_up()
-        self._dismiss_idle()
+        self._idle.dismiss()
         deadline = time.monotonic() + self._place.grace_s
-        while (self._seats or self._leaving) and time.monotonic() < deadline:
+        while (self._seats or self._idle.are_leaving()) and time.monotonic() < deadline:
             self.poll(1.0)
 
     def _hear_mail(self, mail: Mail) -> None:
@@ -198,11 +185,9 @@ class Crew:
                 self._hear(decode_from_actor(message))
             return
         self._line = Line(self.bell)
-        for seat in self._idle:
-            seat.kill()
-            seat.give_up()
-        self._idle = []
+        self._idle.kill(leaving=False)
         for attempt, seat in self._seats.items():
+            seat.heard = True
             if not self._wires.reach(*attempt):
                 seat.error = mail.error
                 seat.kill()
@@ -213,12 +198,15 @@ class Crew:
             return  # of an attempt that is over
         if isinstance(message, Placed):
             seat.placed = message
+            seat.heard = self._wires.reach(message.trial_id, message.attempt)  # a socket is read to its end before an end is told
             if message.away and self._porters is not None:
                 assert seat.order is not None
                 self._porters.begun(message.node, seat.order.dirname)
                 if self._echo is not None:
                     _look_no_more(self._echo, seat.order, self._place)
             self._begin(seat)
+        elif isinstance(message, AllSaid):
+            seat.heard = True
         elif isinstance(message, AttemptEnded):
             seat.ended = message
         else:
@@ -231,8 +219,13 @@ class Crew:
             return
         seat.error = over.error
         if not seat.over_since:
-            self._gone.append(seat)
-            seat.over_since = time.monotonic()
+            self._is_over(over.attempt, seat)
+
+    def _is_over(self, attempt: tuple[str, int], seat: Seat) -> None:
+        seat.over_since = time.monotonic()
+        self._gone.append(seat)
+        if not seat.heard:
+            self._line.ask_back(AllSaid(*attempt))
 
     def _look_around(self) -> None:
         """Looks whether nodes, or processes of which Ray has not said so yet, are gone."""
@@ -245,12 +238,11 @@ class Crew:
             self._visited = now
             self._porters.look()
         reported = set(os.listdir(self._reports))
-        for seat in self._seats.values():
+        for attempt, seat in self._seats.items():
             if seat.placed is None or seat.over_since:
                 continue
             if f"{seat.placed.worker}.json" in reported or self._nodes.is_dead(seat.placed.node):
-                seat.over_since = now
-                self._gone.append(seat)
+                self._is_over(attempt, seat)
 
     def _begin(self, seat: Seat) -> None:
         order, placed = seat.order, seat.placed
@@ -269,7 +261,7 @@ class Crew:
             self._gone.remove(seat)
             seat.over_since = 0.0
             self._end(seat, seat.ended)
-            self._idle.append(seat)
+            self._idle.add(seat)
             return
         if not self._endings.are_told(seat):
             return

@@ -48,6 +48,8 @@ class Endings:
 
     def are_told(self, seat: Seat) -> bool:
         """Whether all is known of the end of a seat's process that will be."""
+        if not seat.heard:
+            return False
         if seat.placed is None:
             return seat.error is not None
         if self._nodes.is_dead(seat.placed.node):

@@ -11,6 +11,7 @@ from holdfast._worker.protocol import Answer, encode_place
 from holdfast.engines.ray.bell import Bell
 from holdfast.engines.ray.cluster import own_node
 from holdfast.engines.ray.mailbox import AT_ONCE, Mailbox, Place
+from holdfast.engines.ray.messages import FromActor
 
 __all__ = ["Line", "Mail"]
 
@@ -62,6 +63,10 @@ class Line:
     def answer(self, answer: Answer) -> None:
         """Keeps an answer for the row that waits for it, until the next `turn`."""
         self._answers[answer.trial_id, answer.attempt, answer.number] = encode_place(answer)
+
+    def ask_back(self, message: FromActor) -> None:
+        """Has a message come behind all that attempts which are gone by now have told."""
+        self.mailbox.tell.remote(encode_place(message))
 
     def close(self) -> None:
         """Tells all who wait that nothing more is to come."""

@@ -1,4 +1,4 @@
-"""What an actor that runs attempts tells the driver, however it gets there."""
+"""What is told to the driver of an actor that runs attempts, however it gets there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from holdfast._core.events import AttemptEnded, CheckpointBroken, CheckpointCommitted, ResultReported
 
-__all__ = ["FromActor", "Placed", "decode_from_actor"]
+__all__ = ["AllSaid", "FromActor", "Placed", "decode_from_actor"]
 
 
 class Placed(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -30,6 +30,13 @@ class Placed(msgspec.Struct, frozen=True, array_like=True, tag=True):
     away: bool
 
 
-FromActor = Union[Placed, ResultReported, AttemptEnded, CheckpointBroken, CheckpointCommitted]
+class AllSaid(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """What the driver has the mailbox bring when an attempt's process is gone: all that the attempt told has come before."""
+
+    trial_id: str
+    attempt: int
+
+
+FromActor = Union[Placed, AllSaid, ResultReported, AttemptEnded, CheckpointBroken, CheckpointCommitted]
 
 decode_from_actor = msgspec.msgpack.Decoder(FromActor).decode

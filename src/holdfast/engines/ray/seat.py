@@ -55,6 +55,8 @@ class Seat:
         placed: Where it runs; None while that is not known.
         begun: Whether it has said that it took up `order`.
         used: Whether it has run an attempt before.
+        heard: Whether all that it told before it was gone is known when `over_since` is: what it tells through the mailbox may
+            come after word of its end.
         ended: Its own word that the attempt is over.
         error: What Ray said when the call that ran the attempt ended without a word; None while it runs.
         over_since: When the actor was found to be gone; 0 while it lives.
@@ -65,7 +67,7 @@ class Seat:
         self.given = order.resources, order.placement
         self.order: StartAttempt | None = None
         self.placed: Placed | None = None
-        self.begun = self.used = self.killed = False
+        self.begun = self.used = self.killed = self.heard = False
         self.ended: AttemptEnded | None = None
         self.error: BaseException | None = None
         self.over_since = 0.0
@@ -80,7 +82,7 @@ class Seat:
     def take_up(self, order: StartAttempt, bell: Bell) -> None:
         """Has the actor run an attempt; the bell rings with `Over` when the call is over."""
         self.used = self.order is not None or self.used
-        self.order, self.begun, self.ended, self.error = order, False, None, None
+        self.order, self.begun, self.heard, self.ended, self.error = order, False, False, None, None
         attempt = order.trial_id, order.attempt
         future = self._actor.run.remote(encode_place(order)).future()
         future.add_done_callback(lambda done: bell.ring(Over(self, attempt, done.exception())))
