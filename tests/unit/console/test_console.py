@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 import subprocess
 import sys
@@ -204,15 +205,20 @@ def test_the_table_is_drawn_at_most_four_times_a_second():
     console.close()
 
 
-def test_a_closed_pipe_does_not_end_an_experiment():
-    out = io.StringIO()
-    console = make_console(1, out=out)
-    out.close()
-    state = ExperimentState()
+def test_a_pipe_whose_reader_has_gone_is_written_to_no_more_and_raises_nothing():
+    read, write = os.pipe()
+    out = open(write, "w", buffering=1, encoding="utf-8")  # noqa: SIM115 - closing it raises what it could not write
+    with open(read, encoding="utf-8") as reader:
+        console, state = make_console(1, out=out), ExperimentState()
+        console.say("somebody reads")
+        assert (reader.readline(), console.unheard) == ("somebody reads\n", False)
     for record in told().records:
         state.fold(record)
         console.hear(record, state)
-    console.close("still here")
+    console.close("nobody does")
+    assert console.unheard
+    with pytest.raises(BrokenPipeError):
+        out.close()
 
 
 def test_rich_is_loaded_only_for_a_terminal():
