@@ -6,6 +6,7 @@ import colorsys
 import os
 import sys
 import time
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,11 +62,13 @@ def test_a_module_that_starts_threads_is_left_to_the_workers(tmp_path: Path) -> 
     import polars
 
     def trial(config: dict[str, object]) -> None:
-        tune.report({"forked": forked(), "sum": polars.Series([1, 2]).sum()})
+        tune.report({"forked": forked(), "loaded": "wave" in sys.modules, "sum": polars.Series([1, 2]).sum()})
+        assert wave.__name__
 
-    rows = [result.metrics for result in fit(trial, tmp_path, 4)]
+    rows = [result.metrics for result in fit(trial, tmp_path, 8)]
 
-    assert [(row["forked"], row["sum"]) for row in rows] == [(True, 3)] * 4
+    assert [(row["forked"], row["sum"]) for row in rows] == [(True, 3)] * 8
+    assert rows[-1]["loaded"], "the others are held"
 
 
 def test_the_main_thread_is_the_trials_and_the_process_ends_as_python_does(tmp_path: Path) -> None:

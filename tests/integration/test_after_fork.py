@@ -145,10 +145,13 @@ def test_many_trials_use_pandas_and_jemalloc_from_a_server_that_holds_them(tmp_p
     assert [(row["held"], row["total"], row["arrow"]) for row in rows] == [(True, 150_000.0, 150_000.0)] * 24
 
 
-def test_polars_is_left_to_each_trial(tmp_path: Path) -> None:
+def test_polars_is_left_to_each_trial_and_all_else_is_held(tmp_path: Path) -> None:
+    import pandas
     import polars as pl
+    import sklearn.svm
 
     def train(config: dict[str, Any]) -> dict[str, Any]:
-        return {"sum": pl.Series([1, 2]).sum(), "held": server_holds("polars") or server_holds("_polars_runtime")}
+        held = [name for name in ("pandas", "polars", "_polars_runtime", "sklearn") if server_holds(name)]
+        return {"sum": pl.Series([1, 2]).sum(), "held": held, "named": [pandas.__name__, sklearn.svm.__name__]}
 
-    assert [(row["held"], row["sum"]) for row in rows_of(train, tmp_path, 2)] == [(False, 3)] * 2
+    assert [(row["held"], row["sum"]) for row in rows_of(train, tmp_path, 2)] == [(["pandas", "sklearn"], 3)] * 2

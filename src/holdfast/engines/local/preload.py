@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 __all__ = ["fit_to_fork", "load_all", "modules_needed"]
@@ -34,19 +35,29 @@ def modules_needed(pickled: bytes) -> list[str]:
     return sorted(name for name in words if name in sys.modules and _is_installed(name, roots))
 
 
-def load_all(names: list[str]) -> bool:
-    """Loads the modules; False as soon as one has made this process unfit to fork.
+def load_all(names: list[str], without: Collection[str] = ()) -> str:
+    """Loads modules, up to one that makes this process unfit to fork.
 
     A module that cannot be loaded here is left to the worker, where the user sees why.
+
+    Args:
+        names: The modules.
+        without: Packages that are left to the workers.
+
+    Returns:
+        The package of that one: whoever wants to hold the others begins anew without it. Empty where this process is as it was.
     """
+    if not fit_to_fork():
+        return ""
     for name in names:
-        try:
-            importlib.import_module(name)
-        except Exception:  # noqa: BLE001, S112 - the border to installed code: a worker that needs it raises it again
+        package = name.partition(".")[0]
+        if package in without:
             continue
+        with contextlib.suppress(Exception):  # the border to installed code: a worker that needs it raises it again
+            importlib.import_module(name)
         if not fit_to_fork():
-            return False
-    return fit_to_fork()
+            return package
+    return ""
 
 
 def fit_to_fork() -> bool:

@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 from holdfast._worker.main import CLEAN_EXIT, begin_process, work
@@ -26,22 +27,23 @@ from holdfast.engines.local.preload import load_all
 __all__ = ["main", "spawned"]
 
 
-def main(control: int, place: int, guardian: int, preload: bool = True) -> None:
+def main(control: int, place: int, guardian: int, without: Sequence[str] = ()) -> None:
     """Serves until the driver or the guardian is gone.
 
     Args:
         control: The socket to the driver.
         place: An in-memory file with the encoded `Workplace`.
         guardian: The guardian's pid.
-        preload: Whether to load the trainable's modules ahead.
+        without: Packages that are not loaded ahead.
     """
     try:
         guarded = os.pidfd_open(guardian)
     except ProcessLookupError:
         return
     workplace = _workplace(place)
-    if preload and not workplace.spawn and not load_all(workplace.preload):
-        _begin_again_without_preloading(control, place, guardian, workplace)
+    unfit = "" if workplace.spawn else load_all(workplace.preload, without)
+    if unfit:
+        _begin_again(control, place, guardian, workplace, [*without, unfit])
     _write_each_line_at_once()
     become_subreaper()
     _Server(socket.socket(fileno=control), place, workplace, guarded).serve()
@@ -64,11 +66,11 @@ def _workplace(place: int) -> Workplace:
     return decode_place(os.pread(place, os.fstat(place).st_size, 0))
 
 
-def _begin_again_without_preloading(control: int, place: int, guardian: int, workplace: Workplace) -> NoReturn:
+def _begin_again(control: int, place: int, guardian: int, workplace: Workplace, without: list[str]) -> NoReturn:
     """Some module starts threads that do not bear a fork when it is loaded: each worker loads it itself."""
     for descriptor in (control, place):
         os.set_inheritable(descriptor, True)
-    command = python_command(workplace.sys_path, __name__, f"main({control}, {place}, {guardian}, False)")
+    command = python_command(workplace.sys_path, __name__, f"main({control}, {place}, {guardian}, {without!r})")
     os.execv(command[0], command)
 
 

@@ -25,7 +25,7 @@ import time
 from typing import Any, NoReturn
 
 from holdfast._worker.processes import prepare_subreaper, reap
-from holdfast.engines.local.preload import load_all
+from holdfast.engines.local.preload import fit_to_fork, load_all
 from holdfast.engines.ray.abstract import accepted, connected, listening
 from holdfast.engines.ray.parent import FORKS, be_called, look_after
 from holdfast.engines.ray.shim import DRIVER, LOADS, servers_environment
@@ -34,6 +34,7 @@ __all__ = ["main"]
 
 _IDLE_S = 60.0
 _PATIENCE_S = 5.0
+_SERVES = b"."
 
 _LOADED = (
     "holdfast.engines.ray.post",
@@ -75,7 +76,7 @@ class _Server:
         self._environment = dict(os.environ)
         self._modules: list[str] = json.loads(os.environ[LOADS])["modules"]
         self._fit: bool | None = None  # to fork; known when it has loaded
-        self._heir = -1  # where a process says that it serves from now on
+        self._heir = -1  # where a process says that it serves from now on, or which modules another may load
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -143,7 +144,7 @@ class _Server:
         """Forks a process that loads the trainable's modules and then serves in the place of this one.
 
         What they take to load keeps no worker waiting. When one of them starts a thread that bears no fork, this process goes
-        on, and the workers load them.
+        on, the workers load that one, and another heir is tried without it.
         """
         modules, self._modules = self._modules, []
         self._heir, tells = os.pipe()
@@ -154,19 +155,24 @@ class _Server:
             os.close(descriptor)
         self._heir = -1
         self._begin_anew()
-        if not load_all(modules):
+        unfit = load_all(modules)
+        if unfit:
+            os.write(tells, " ".join(name for name in modules if name.partition(".")[0] != unfit).encode())
             os._exit(0)
         gc.collect()
         gc.freeze()
         self._listener.listen()  # who connects from now on is told this process's pid
-        os.write(tells, b".")
+        os.write(tells, _SERVES)
         os.close(tells)
 
     def _is_succeeded(self) -> bool:
-        said = os.read(self._heir, 1)
-        os.close(self._heir)
+        with open(self._heir, "rb") as heir:
+            said = heir.read()
         self._heir = -1
-        return bool(said)
+        if said == _SERVES:
+            return True
+        self._modules = said.decode().split()
+        return False
 
     def _be_parent(self, connection: socket.socket, order: dict[str, Any]) -> bool:
         """Is the parent of a worker; returns False in the worker's own process, when that is over."""
@@ -206,11 +212,11 @@ def _load(script: str) -> bool:
     """Loads what all workers load; returns whether this process may fork. Installed modules only, and no code of the user's."""
     with contextlib.suppress(Exception):  # a worker that needs it raises it again
         runpy.run_path(script, run_name="holdfast")  # so far as it loads what it names, and begins no worker
-    fit = load_all([*_LOADED])
+    load_all([*_LOADED])
     prepare_subreaper()
     gc.collect()
     gc.freeze()
-    return fit
+    return fit_to_fork()
 
 
 def _exit(code: object) -> NoReturn:
