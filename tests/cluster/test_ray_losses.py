@@ -180,6 +180,7 @@ def test_a_lost_head_ends_the_driver_with_a_word_and_a_new_cluster_goes_on(begin
     raylets.kill_head()
     _, said = driver.process.communicate(timeout=60)
     assert driver.process.returncode == 1
+    assert "has not answered for 3 s: all trials wait for it" in said
     assert "Failed to connect to GCS within 5 seconds" in said
     wait_until_all_gone(task, within_s=30)
     assert check_history(task.storage, acknowledged(task.side), at_rest=False) == []

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +28,12 @@ _NAMES = {"CPU": "cpu", "GPU": "gpu"}
 _PATIENCE_S = 30.0
 _REMEDY = ". Ask for less, or say what the cluster grows to: RunConfig(engine=RayEngine(grows_to={...}))."
 _BETWEEN_LOOKS_S = 1.0
+_SILENT_S = 3.0
+_SILENT = (
+    f"The head of the Ray cluster has not answered for {_SILENT_S:.0f} s: all trials wait for it. Where it stays away, Ray ends "
+    "this process after RAY_gcs_rpc_server_reconnect_timeout_s, 60 unless set. Nothing is lost: Tuner.restore goes on, on a new "
+    "cluster."
+)
 
 
 def connect(address: str | None) -> None:
@@ -77,7 +85,7 @@ class Nodes:
         if not at_once and now - self._looked < _BETWEEN_LOOKS_S:
             return
         self._looked = now
-        listed: Sequence[dict[str, Any]] = ray.nodes()
+        listed = _listed()
         self._alive = {node["NodeID"]: amounts_of(node["Resources"]) for node in listed if node["Alive"]}
         self._addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in listed}
         self._dead = {node["NodeID"]: node.get("DeathReason", 0) for node in listed if not node["Alive"]}
@@ -121,6 +129,17 @@ class Nodes:
         if asked and not fits(asked[0], self.total(), asked[1:]):
             return f"all nodes together have {self.total()}{_REMEDY}"
         return ""
+
+
+def _listed() -> Sequence[dict[str, Any]]:
+    """Ray's list of nodes. While the head is gone it does not come, and a warning says what everything waits for."""
+    warns = threading.Timer(_SILENT_S, warnings.warn, (_SILENT,))
+    warns.daemon = True
+    warns.start()
+    try:
+        return ray.nodes()  # type: ignore[no-any-return]
+    finally:
+        warns.cancel()
 
 
 def _sees(path: str) -> bool:
