@@ -153,6 +153,12 @@ class Raylets:
         raylets = {node.all_processes["raylet"][0].process.pid: node for node in self.nodes}
         return raylets[_raylet_of(psutil.Process(pid))]
 
+    def alive(self) -> set[str]:
+        """The ids of the nodes that Ray holds for alive."""
+        import ray
+
+        return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
     def close(self) -> None:
         """Ends all of it."""
         import ray

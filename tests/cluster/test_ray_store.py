@@ -34,10 +34,10 @@ def server(request: pytest.FixtureRequest) -> Iterator[object_servers.Server]:
 class Apart(Raylets):
     """Raylets that take each other for other machines, as far as disks go."""
 
-    def __init__(self, nodes: int, home: Path) -> None:
+    def __init__(self, nodes: int, home: Path, **options: Any) -> None:
         self.home = home
         self._count = 0
-        super().__init__(nodes)
+        super().__init__(nodes, **options)
 
     def add(self, env_vars: dict[str, str] | None = None, **options: Any) -> Any:
         self._count += 1
@@ -57,9 +57,14 @@ def raylets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
 
 @pytest.fixture
 def task(raylets: Apart, server: object_servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
-    """An experiment of two trials that save every second row and write into their directories; only the driver has the keys."""
+    """See `task_on`; only the driver has the keys."""
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
+    return task_on(raylets, server, tmp_path)
+
+
+def task_on(raylets: Apart, server: object_servers.Server, tmp_path: Path) -> Task:
+    """An experiment of two trials that save every second row and write into their directories."""
     environment = {"RAY_ADDRESS": raylets.address, "RAY_AUTH_MODE": "disabled", "HOLDFAST_CACHE_DIR": str(tmp_path / "driver")}
     place = inside(server.uri, tmp_path.name)
     size: dict[str, Any] = {"rows": 25, "samples": 2, "workers": 2, "every": 2, "pace_s": 0.2, "max_failures": 1}
@@ -117,6 +122,25 @@ def test_trials_work_on_their_own_nodes_disks_and_a_lost_node_costs_no_more_than
     left = [path for path in files_left(raylets.home) if own in path.parts]
     assert [path for path in left if not path.is_relative_to(works[0].parent.parent)] == []
     wait_until_all_gone(task, within_s=20)
+
+
+def test_a_lost_node_is_known_before_ray_gives_it_up(
+    start: Start, server: object_servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    raylets = Apart(3, tmp_path / "machines", settings={"RAY_health_check_failure_threshold": "1000"})
+    try:
+        task = task_on(raylets, server, tmp_path)
+        driver = start(task)
+        wait_until(lambda: len(saved(task)) == 2, doing=driver)
+        lost = raylets.node_of(begins(task)[0]["pid"])
+        raylets.kill(lost)
+        assert driver.result(150) == {"trials": 2, "errors": []}
+        assert [end.failure.kind for end in ends(task) if end.failure is not None] == ["node"]
+        assert lost.node_id in raylets.alive(), "Ray has not given it up"
+    finally:
+        raylets.close()
 
 
 def test_a_node_that_cannot_open_the_store_is_named_before_any_trial_starts(

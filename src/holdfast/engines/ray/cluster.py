@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -19,6 +19,7 @@ from ray.util.client import ray as client
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from holdfast._core.admission import fits
+from holdfast.engines.ray.doors import Doors
 from holdfast.errors import ConfigError
 
 __all__ = ["Nodes", "amounts_of", "check_shared", "connect", "is_outside", "own_node", "written"]
@@ -70,25 +71,34 @@ def written(amounts: Mapping[str, float]) -> dict[str, float]:
 
 
 class Nodes:
-    """The nodes as they were when last looked at; asked for again when that is a second ago."""
+    """The nodes as they were when last looked at; asked for again when that is a second ago.
+
+    Ray takes ten seconds and more to notice that a raylet is gone. One that does not listen any more never comes back: its node
+    is held for lost from then on, though Ray lists it as alive.
+    """
 
     def __init__(self) -> None:
         self._looked = 0.0
+        self._doors = Doors()
+        self._refusing: set[str] = set()
         self._alive: dict[str, dict[str, float]] = {}
         self._addresses: dict[str, str] = {}
         self._dead: dict[str, int] = {}
         self.look(at_once=True)
 
-    def look(self, *, at_once: bool = False) -> None:
-        """Asks Ray for the nodes, when it is time to."""
+    def look(self, used: Collection[str] = (), *, at_once: bool = False) -> None:
+        """Asks Ray for the nodes, when it is time to, and has those that are used looked after."""
         now = time.monotonic()
         if not at_once and now - self._looked < _BETWEEN_LOOKS_S:
             return
         self._looked = now
+        self._refusing |= self._doors.refused()  # before Ray is asked, whom one that ended in good order has told by now
         listed = _listed()
-        self._alive = {node["NodeID"]: amounts_of(node["Resources"]) for node in listed if node["Alive"]}
         self._addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in listed}
         self._dead = {node["NodeID"]: node.get("DeathReason", 0) for node in listed if not node["Alive"]}
+        living = [node for node in listed if not self.is_dead(node["NodeID"])]
+        self._alive = {node["NodeID"]: amounts_of(node["Resources"]) for node in living}
+        self._doors.knock({node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"]) for node in living}, used)
 
     @property
     def alive(self) -> dict[str, dict[str, float]]:
@@ -97,7 +107,7 @@ class Nodes:
 
     def is_dead(self, node: str) -> bool:
         """Whether a node is known to be lost."""
-        return node in self._dead
+        return node in self._dead or node in self._refusing
 
     def was_preempted(self, node: str) -> bool:
         """Whether a node is lost because it was taken away: ended in good order, or after Ray was told that it would be."""
@@ -114,6 +124,10 @@ class Nodes:
             for kind, amount in amounts.items():
                 total[kind] = total.get(kind, 0.0) + amount
         return total
+
+    def close(self) -> None:
+        """Lets go what `look` has begun."""
+        self._doors.close()
 
     def holds(self, bundles: Sequence[Mapping[str, float]], strategy: str) -> str:
         """Why a group of bundles can never be placed on empty nodes; empty where nothing is known against it."""

@@ -161,6 +161,7 @@ class Crew:
                 seat.give_up()
             self._idle.kill(leaving=True)
             self._line.kill()
+            self._nodes.close()
             self._wires.close()
             self.bell.close()
             shutil.rmtree(self._reports, ignore_errors=True)
@@ -233,7 +234,7 @@ class Crew:
         if now - self._looked < _AROUND_S:
             return
         self._looked = now
-        self._nodes.look()
+        self._nodes.look({seat.placed.node for seat in self._seats.values() if seat.placed is not None})
         if self._porters is not None and now - self._visited >= 1.0:
             self._visited = now
             self._porters.look()
