@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -68,21 +70,23 @@ class ServerSuite(OnAServer):
         """The race that put-if-absent exists for."""
         uri = parse(server.uri).below(storage.root.rpartition("/")[2]).uri
         context = multiprocessing.get_context("spawn")
-        barrier, queue = context.Barrier(8), context.SimpleQueue()
-        racers = [context.Process(target=_race, args=(uri, who, barrier, queue)) for who in range(8)]
-        for racer in racers:
-            racer.start()
-        won = [name for _ in racers for name in queue.get()]
-        for racer in racers:
-            racer.join()
+        with ProcessPoolExecutor(8, context, _line_up, (context.Barrier(8),)) as racers:
+            won = [name for names in racers.map(partial(_race, uri), range(8)) for name in names]
         assert sorted(key for key, _ in won) == list(range(200))
         assert all(storage.read(f"race/{key}") == b"%d" % who for key, who in won)
 
 
-def _race(uri: str, who: int, barrier: object, queue: object) -> None:
+_start: list[Barrier] = []  # in a racer's process
+
+
+def _line_up(start: Barrier) -> None:
+    _start.append(start)
+
+
+def _race(uri: str, who: int) -> list[tuple[int, int]]:
     storage = open_place(parse(uri))
-    barrier.wait()
-    queue.put([(key, who) for key in range(200) if storage.put_if_absent(f"race/{key}", b"%d" % who)])
+    _start[0].wait()
+    return [(key, who) for key in range(200) if storage.put_if_absent(f"race/{key}", b"%d" % who)]
 
 
 class TestMinistack(ServerSuite):
