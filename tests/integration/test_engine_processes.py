@@ -197,14 +197,21 @@ def poll_often(engine: LocalEngine) -> None:
         engine.poll(1.0)
 
 
-def test_a_server_that_cannot_start_is_an_error_that_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("raise ImportError('no msgspec on this machine')", "no msgspec on this machine"),
+        ("import os; os.kill(os.getpid(), 9)", "They ended without a word"),
+    ],
+)
+def test_a_server_that_cannot_start_is_an_error_that_says_why(tmp_path: Path, broken: str, said: str) -> None:
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "msgspec.py").write_text("raise ImportError('no msgspec on this machine')")
+    (tmp_path / "broken" / "msgspec.py").write_text(broken)
     engine = LocalEngine(cpus=1)
     job = make_job(tmp_path, lambda config: 1)
     engine.open(make_job(tmp_path, lambda config: 1, sys_path=[str(tmp_path / "broken"), *job.sys_path]))
     try:
-        with pytest.raises(WorkerLost, match="no msgspec on this machine"):
+        with pytest.raises(WorkerLost, match=said):
             poll_often(engine)
     finally:
         engine.close()

@@ -251,9 +251,9 @@ class Fleet:
         guardian.end()
         end_with_token(f"{self._job.token}\0")  # all of it: a driver that was stopped since epoch 1 must spare epoch 10
         if not self._ready:
-            raise WorkerLost(
-                f"The processes that run trials could not be started on this machine. They said:\n{guardian.complaint()}"
-            )
+            said = guardian.complaint()
+            why = f"They said:\n{said}" if said else "They ended without a word, as when something kills them."
+            raise WorkerLost(f"The processes that run trials could not be started on this machine. {why}")
         self._launch()
         for worker in list(self._workers.values()):
             self._bury(worker, worker.pid, None)

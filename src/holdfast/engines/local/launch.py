@@ -122,9 +122,10 @@ class Guardian:
         return verb, number, pid, status, peak
 
     def complaint(self) -> str:
-        """The end of what guardian and server have printed: why they could not go on."""
-        with open(self._log, "rb") as file:
+        """The end of what guardian and server have printed, why they could not go on; empty where they ended without a word."""
+        with contextlib.suppress(FileNotFoundError), open(self._log, "rb") as file:  # an empty one is gone
             return file.read()[-4096:].decode(errors="replace").strip()
+        return ""
 
     def end(self, nothing_ran: bool = False) -> None:
         """Lets go; returns when the guardian and all below it are gone. May be called twice."""
