@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from holdfast._core.events import Event, ExperimentCreated, Record, Woke
 from holdfast._core.policy import Policy
@@ -65,8 +65,15 @@ def note(text: object) -> Event:
     return Woke(order=str(text))
 
 
+def put(journal: Journal, events: Sequence[Event], time: float = 0.0, wall: float = 0.0) -> list[Record]:
+    """Puts events on record; when it returns they are written."""
+    records = journal.stage(events, time, wall)
+    journal.flush()
+    return records
+
+
 def add(journal: Journal, *texts: object) -> list[Record]:
-    return journal.append([note(text) for text in texts], time=1.0, wall=2.0)
+    return put(journal, [note(text) for text in texts], time=1.0, wall=2.0)
 
 
 def texts(storage: Storage) -> list[str]:

@@ -31,6 +31,7 @@ from holdfast._journal import Owner, create, open_journal
 from holdfast.clock import SystemClock
 from holdfast.storage.definitions import Definitions
 from holdfast.storage.local import LocalStorage
+from journal_tools import put
 
 EXPERIMENT_ID = "e" * 32
 
@@ -152,7 +153,7 @@ def on_disk(story: Story, root) -> LocalStorage:
         if record.epoch > journal.epoch:
             journal.close()
             journal = open_journal(storage, owner=Owner.of_this_process(), clock=SystemClock(), takeover=True, threads=False)
-        journal.append([record.event], record.time, record.wall)
+        put(journal, [record.event], record.time, record.wall)
     journal.close()
     return storage
 

@@ -27,7 +27,7 @@ from holdfast.storage.probing import probe
 from holdfast.storage.sending import PART
 from holdfast.storage.uri import keys_for_workers, open_place, parse
 from holdfast.testing.storage_suite import StorageSuite
-from journal_tools import born, note, texts
+from journal_tools import born, note, put, texts
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("object servers")]
 
@@ -185,7 +185,7 @@ def test_a_server_that_ignores_conditions_is_refused(liar, tmp_path, as_test_use
             open_it()
         assert storage.names("journal") == ["birth"]
         journal = open_it(unfenced=True)
-        journal.append([note("alone")], time=0.0, wall=0.0)
+        put(journal, [note("alone")])
         journal.close()
         assert texts(storage) == ["alone"]
 

@@ -124,16 +124,31 @@ def test_a_stopped_driver_keeps_its_workers_and_end_leftovers_ends_them(tmp_path
     os.kill(driver.pid, signal.SIGSTOP)
     os.kill(guardian, signal.SIGKILL)
     os.kill(driver.pid, signal.SIGKILL)
-    ended = end_leftovers(f"leftover-{os.getpid()}.")
+    ended = end_leftovers(f"leftover-{os.getpid()}.", 2)
     assert set(ended) <= set(running)
     assert with_token(token) == []
     driver.wait()
     driver.stdout.close()
 
 
+def test_end_leftovers_spares_epochs_that_are_not_over() -> None:
+    tokens = f"epochs-{os.getpid()}."
+    sleeps = [sys.executable, "-c", "import time; time.sleep(600)"]
+    processes = {
+        epoch: subprocess.Popen(sleeps, env={**os.environ, "HOLDFAST_TOKEN": tokens + epoch}) for epoch in ("2", "9", "10", "x")
+    }
+    try:
+        assert set(end_leftovers(tokens, 9)) == {processes["2"].pid}
+        assert [epoch for epoch, process in processes.items() if process.poll() is None] == ["9", "10", "x"]
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.wait()
+
+
 def test_end_leftovers_refuses_to_end_everybody() -> None:
     with pytest.raises(ConfigError):
-        end_leftovers("")
+        end_leftovers("", 2)
 
 
 def _server_of(stage: Stage, order: StartAttempt) -> int:

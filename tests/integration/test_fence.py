@@ -73,6 +73,7 @@ def assert_fenced_without_a_trace(task: Task, driver: DriverProcess, *, apart: b
 
 
 POINTS = [
+    "in_write:1",  # it has taken charge, and has not read the history yet
     "before_write:3",
     "in_write:3",
     "after_write:3",
@@ -90,6 +91,25 @@ def test_a_driver_stopped_at_a_point_and_overtaken_ends_fenced(task: Task, start
     wait_until_stopped(stopped)
     start(replace(task, takeover=True)).finish()
     assert_fenced_without_a_trace(task, stopped)
+
+
+def test_a_driver_that_is_overtaken_while_it_opens_spares_what_a_later_one_runs(task: Task, start: Start) -> None:
+    """It would have ended what the driver before it left running."""
+    task = replace(task, rows=60, pace_s=0.02, max_failures=0)
+    first = start(task)
+    wait_until(lambda: acknowledged_count(task.side) >= 5, doing=first)
+    first.kill()
+    stopped = start(task, "in_write:1=stop")
+    wait_until_stopped(stopped)
+    last = start(replace(task, takeover=True))
+    before = acknowledged_count(task.side)
+    wait_until(lambda: acknowledged_count(task.side) >= before + 5, doing=last)
+    told = go_on(stopped)
+    assert told["error"] == "Fenced", told
+    assert last.finish() == {"trials": 3, "errors": []}
+    assert check_history(task.storage, acknowledged(task.side)) == []
+    assert [end.event.outcome for end in records(task) if isinstance(end.event, AttemptEnded)] == ["completed"] * 3
+    wait_until_all_gone(task)
 
 
 @pytest.mark.parametrize("point", ["in_write", "after_claim_check", "before_dispatch"])

@@ -20,7 +20,7 @@ from holdfast.clock import SystemClock
 from holdfast.errors import ExperimentBusy, Fenced
 from holdfast.storage.object_store import ObjectStorage
 from holdfast.storage.uri import open_place, parse
-from journal_tools import born, note
+from journal_tools import born, note, put
 
 SEED = 20261128
 DRIVER = """
@@ -28,13 +28,13 @@ import sys
 from holdfast._journal import Owner, open_journal
 from holdfast.clock import SystemClock
 from holdfast.storage.uri import open_place, parse
-from journal_tools import note
+from journal_tools import note, put
 
 uri, name, takeover = sys.argv[1:4]
 journal = open_journal(open_place(parse(uri)), owner=Owner.of_this_process(), clock=SystemClock(), takeover=takeover == "yes")
 number = 0
 while True:
-    journal.append([note(f"{name} {number} {part}") for part in "ab"], time=0.0, wall=0.0)
+    put(journal, [note(f"{name} {number} {part}") for part in "ab"])
     print(f"acknowledged {number}", flush=True)
     if number % 7 == 3:
         journal.sync()
@@ -115,7 +115,7 @@ def test_a_driver_killed_at_random(uri, where, round_, tmp_path, monkeypatch):
         monkeypatch.setenv("HOLDFAST_CACHE_DIR", str(tmp_path / "elsewhere"))
     storage = open_place(parse(uri))
     journal = take_over(storage)
-    journal.append([note("heir")], time=0.0, wall=0.0)
+    put(journal, [note("heir")])
     journal.close()
     found = words(storage)
     assert found[-1] == "heir"
@@ -146,7 +146,7 @@ def test_a_stopped_driver_that_was_overtaken_wakes_up_fenced(uri, where, tmp_pat
             monkeypatch.setenv("HOLDFAST_CACHE_DIR", str(tmp_path / "elsewhere"))
         storage = open_place(parse(uri))
         journal = take_over(storage)
-        journal.append([note("second")], time=0.0, wall=0.0)
+        put(journal, [note("second")])
         journal.sync()
         before = words(storage)
         driver.process.send_signal(signal.SIGCONT)
@@ -159,7 +159,7 @@ def test_a_stopped_driver_that_was_overtaken_wakes_up_fenced(uri, where, tmp_pat
                 pass
             driver.process.stdout.readline()
         assert "Fenced" in driver.process.stderr.read()
-        journal.append([note("third")], time=0.0, wall=0.0)
+        put(journal, [note("third")])
         journal.close()
     finally:
         driver.end()
@@ -182,7 +182,7 @@ def test_a_network_that_loses_delays_and_refuses_changes_nothing(uri, server, ro
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 for number in range(40):
-                    journal.append([note(f"{name} {number}")], time=0.0, wall=0.0)
+                    put(journal, [note(f"{name} {number}")])
                     expected.append(f"{name} {number}")
                     if number % 3 == 0:
                         journal.sync()
@@ -198,13 +198,13 @@ def test_a_driver_overtaken_through_a_bad_network_is_fenced(uri, server):
     with FaultProxy(server.port, lambda *_: chance.choice(["drop after", "503"]) if chance.random() < 0.3 else "") as proxy:
         storage = open_place(parse(uri.replace(f"%3A{server.port}", f"%3A{proxy.port}")))
         first = take_over(storage)
-        first.append([note("first")], time=0.0, wall=0.0)
+        put(first, [note("first")])
         first.sync()
         second = take_over(storage)
-        second.append([note("second")], time=0.0, wall=0.0)
+        put(second, [note("second")])
         second.sync()
         with pytest.raises(Fenced):
-            first.append([note("late")], time=0.0, wall=0.0)
+            put(first, [note("late")])
             first.sync()
         first.close()
         second.close()

@@ -12,7 +12,7 @@ from holdfast._journal import Journal, read, verify
 from holdfast._journal.compaction import PACK_AT
 from holdfast.errors import ExperimentNotFound, StorageError
 from holdfast.testing.disk import SimulatedStorage, crash
-from journal_tools import add, born, take, texts
+from journal_tools import add, born, put, take, texts
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +75,7 @@ def recover(found: SimulatedStorage, witness: Witness, promised: int) -> None:
     journal = take(found)
     assert texts(found) == before
     if journal.cuts:
-        journal.append(journal.cuts, 1.0, 2.0)
+        put(journal, journal.cuts, 1.0, 2.0)
     snapshot = journal.load_snapshot(1)
     assert snapshot is None or snapshot[0] <= len(before)
     add(journal, "after")
@@ -128,7 +128,7 @@ def test_a_crash_at_every_operation_of_a_recovery_loses_nothing_it_had_found() -
     kept = take(recovering)
     assert len(kept.cuts) == 1
     found = texts(recovering)
-    kept.append([*kept.cuts], 1.0, 2.0)
+    put(kept, [*kept.cuts], 1.0, 2.0)
     kept.close()
     for at in range(len(recovering.log) + 1):
         again = crash(recovering, at, rng, "power")

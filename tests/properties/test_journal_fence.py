@@ -59,9 +59,10 @@ class Interrupted(SimulatedStorage):
 
 
 def first_driver(storage: SimulatedStorage, acknowledged: list[str]) -> None:
-    """Opens, appends over three segments with syncs between, and closes; stops where it is fenced."""
+    """Opens, replays, appends over three segments with syncs between, and closes; stops where it is fenced."""
     try:
         journal = take(storage, segment_bytes=160)
+        assert [record.position for record in journal.older()] == [*range(journal.next_position)], "no later one's"
         for batch in range(4):
             words = [f"first {batch} {n}" for n in range(2)]
             add(journal, *words)

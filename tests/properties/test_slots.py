@@ -49,6 +49,7 @@ class Told:
 
 def drive(store: SimulatedStore, told: Told, *, batches: int = 4, name: str = "first", closes: bool = True) -> None:
     journal = take(store)
+    assert [record.position for record in journal.older()] == [*range(journal.next_position)], "no later one's"
     for batch in range(batches):
         told.add(journal, *(f"{name} {batch} {n}" for n in range(2)))
         if batch % 2:

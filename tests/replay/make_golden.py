@@ -144,7 +144,9 @@ class Script:
 
     def record(self, *events: e.Event) -> None:
         self.time += 0.25
-        for record in self.journal.append(events, self.time, 1.7e9 + self.time):
+        records = self.journal.stage(events, self.time, 1.7e9 + self.time)
+        self.journal.flush()
+        for record in records:
             self.queue.extend(self.controller.handle(record))
         self.left -= len(events)
         if self.left % 4 == 0:

@@ -24,7 +24,7 @@ from holdfast._core.controller import Controller
 from holdfast._core.events import EpochStarted, ExperimentCreated
 from holdfast._core.experiment import ExperimentState
 from holdfast._core.policy import Resume
-from holdfast._journal import Journal, Owner, older, open_journal
+from holdfast._journal import Journal, Owner, open_journal
 from holdfast._runtime import snapshots
 from holdfast._runtime.advice import Advice, Plugins
 from holdfast._runtime.callbacks import CallbackDesk
@@ -154,7 +154,9 @@ def _with_journal(journal: Journal, epoch: _Epoch, signals: Signals) -> Outcome:
     storage, created, spec, choices, _ = epoch
     engine = choices.engine
     if journal.previous is not None:  # also one that closed: behind it may lie one that did not, and a `repair` between them
-        _end_leftovers(_tokens(created, storage))
+        if not journal.in_charge():  # it was stopped on its way here: what lies there, and runs, is the next driver's by now
+            raise Fenced(storage.root, journal.epoch)
+        _end_leftovers(_tokens(created, storage), journal.epoch)
         if isinstance(storage, PosixStorage):
             storage.sweep_all()
     working = working_of(journal, created.experiment_id, spec)
@@ -278,7 +280,7 @@ def _assembled(journal: Journal, epoch: _Epoch, working: Working) -> Driver:
     position = cut.position if cut else -1
     files = files_of(journal, (created, spec), controller.state, definitions.load, working, from_start=cut is None)
     with _collector_at_rest():
-        replay(older(journal, position), controller, advice, callbacks, files.replayed if files else None)
+        replay(journal.older(position), controller, advice, callbacks, files.replayed if files else None)
     working.bring(storage, controller.state, callbacks.callbacks)
     check_recorded(controller.state, choices.resume, granted)
     total = choices.extension.event.num_samples if choices.extension else controller.state.policy.num_samples
@@ -363,8 +365,8 @@ def _tokens(created: ExperimentCreated, storage: Storage) -> str:
     return f"{created.experiment_id}.{hashlib.blake2b(place.encode(), digest_size=4).hexdigest()}."
 
 
-def _end_leftovers(tokens: str) -> None:
-    """Ends what an older driver of this experiment left running on this machine."""
+def _end_leftovers(tokens: str, epoch: int) -> None:
+    """Ends what older drivers of this experiment left running on this machine."""
     from holdfast.engines.local import end_leftovers
 
-    end_leftovers(tokens)
+    end_leftovers(tokens, epoch)

@@ -6,7 +6,7 @@ The format is told in docs/design/journal-format.md.
 
 from __future__ import annotations
 
-from holdfast._journal.kinds import Follower, create, exists, last_of_ended, older, open_journal, read, signs_of, verify
+from holdfast._journal.kinds import Follower, create, exists, last_of_ended, open_journal, read, signs_of, verify
 from holdfast._journal.lease import Owner, wait_politely
 from holdfast._journal.ledger import read_birth
 from holdfast._journal.port import Journal
@@ -20,7 +20,6 @@ __all__ = [
     "create",
     "exists",
     "last_of_ended",
-    "older",
     "open_journal",
     "read",
     "read_birth",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from holdfast import faults
 from holdfast._core.events import Event, Record, TailCut
@@ -17,6 +17,7 @@ from holdfast._journal.codec import encode_record
 from holdfast._journal.keeper import Keeper
 from holdfast._journal.lease import Owner
 from holdfast._journal.ledger import Ledger, Seal
+from holdfast._journal.reader import read_files
 from holdfast._journal.segment_writer import SegmentWriter
 from holdfast.errors import Fenced, InternalError, StorageError, TuneError
 from holdfast.storage.base import AppendingStorage
@@ -65,11 +66,14 @@ class FileJournal:
         if threads:
             self._keeper.start()
 
-    def append(self, events: Sequence[Event], time: float, wall: float) -> list[Record]:
-        """Puts events on record: `stage` and `flush` in one."""
-        records = self.stage(events, time, wall)
-        self.flush()
-        return records
+    def older(self, after: int = -1) -> Iterator[Record]:
+        """The records behind position `after` up to where this driver took charge."""
+        if after >= self._first - 1:
+            return
+        for record in read_files(self.storage, after):
+            yield record
+            if record.position == self._first - 1:
+                return
 
     def stage(self, events: Sequence[Event], time: float, wall: float) -> list[Record]:
         """Gives events their places. They are on record when `flush` has returned; until then nothing may rest on them.

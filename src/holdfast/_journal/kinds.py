@@ -19,7 +19,6 @@ from holdfast._journal.ledger import birth_bytes, read_birth
 from holdfast._journal.opening import open_files
 from holdfast._journal.port import Journal
 from holdfast._journal.reader import FileFollower, last_of_ended_files, read_files
-from holdfast._journal.slots.journal import SlotJournal
 from holdfast._journal.slots.opening import open_slots, slots_signs
 from holdfast._journal.slots.reading import SlotFollower, last_of_ended_slots, read_slots, verify_slots
 from holdfast._journal.slots.slot import SLOTS
@@ -32,7 +31,7 @@ from holdfast.storage.local import LocalStorage
 from holdfast.storage.opening import above, open_storage
 from holdfast.storage.uri import is_uri
 
-__all__ = ["Follower", "create", "exists", "last_of_ended", "older", "open_journal", "read", "signs_of", "verify"]
+__all__ = ["Follower", "create", "exists", "last_of_ended", "open_journal", "read", "signs_of", "verify"]
 
 _PATIENCE_S = 15.0  # with the place that a spool on this machine is of
 _opened_here: weakref.WeakSet[Journal] = weakref.WeakSet()
@@ -112,15 +111,6 @@ def read(storage: Storage, after: int = -1) -> Iterator[Record]:
         JournalError: Something durable does not read. The records before it have been given out.
     """
     return read_slots(storage, after) if _on_slots(storage) else read_files(storage, after)
-
-
-def older(journal: Journal, after: int = -1) -> Iterator[Record]:
-    """The records behind position `after` that stood there when a driver took charge: what it replays, before it adds any.
-
-    Raises:
-        JournalError: As `read`.
-    """
-    return journal.older(after) if isinstance(journal, SlotJournal) else read(journal.storage, after)
 
 
 def last_of_ended(storage: Storage) -> Record | None:

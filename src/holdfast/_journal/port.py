@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from holdfast._core.events import Event, Record, TailCut
@@ -42,8 +42,14 @@ class Journal(Protocol):
     def storage(self) -> Storage:
         """The experiment's directory."""
 
-    def append(self, events: Sequence[Event], time: float, wall: float) -> list[Record]:
-        """Puts events on record: `stage` and `flush` in one."""
+    def older(self, after: int = -1) -> Iterator[Record]:
+        """The records behind position `after` up to where this driver took charge: what it replays, before it adds any.
+
+        What a later driver has added meanwhile is none of them.
+
+        Raises:
+            JournalError: Something durable does not read. The records before it have been given out.
+        """
 
     def stage(self, events: Sequence[Event], time: float, wall: float) -> list[Record]:
         """Gives events their places; `time` is experiment time, `wall` seconds since 1970. Nothing may rest on them yet.

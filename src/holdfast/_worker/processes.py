@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 __all__ = [
     "become_subreaper",
@@ -26,6 +26,7 @@ __all__ = [
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PAUSE_S = 0.001
+_TOKEN = b"HOLDFAST_TOKEN="
 _libc: list[object] = []
 
 
@@ -131,19 +132,19 @@ def end_descendants(but: Iterable[int] = ()) -> list[tuple[int, int, int]]:
         time.sleep(_PAUSE_S)
 
 
-def end_with_token(prefix: str) -> list[int]:
-    """Kills this user's processes whose environment says `HOLDFAST_TOKEN=<prefix>...`, and all below them, until none is left.
+def end_with_token(is_meant: Callable[[str], bool]) -> list[int]:
+    """Kills this user's processes whose `HOLDFAST_TOKEN` is meant, and all below them, until none is left.
 
     This process and what it descends from are spared. Returns the pids that were killed.
     """
-    wanted, ended = f"HOLDFAST_TOKEN={prefix}".encode(), set[int]()
+    ended = set[int]()
     while True:
         tree = parents()
         spared, pid = {os.getpid()}, os.getpid()
         while pid in tree and tree[pid] not in spared:
             pid = tree[pid]
             spared.add(pid)
-        carriers = [pid for pid in tree if pid not in spared and _carries(pid, wanted)]
+        carriers = [pid for pid in tree if pid not in spared and is_meant(_token_of(pid))]
         found = {*carriers, *_below(tree, carriers, spared)}
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
@@ -154,12 +155,13 @@ def end_with_token(prefix: str) -> list[int]:
         time.sleep(_PAUSE_S)
 
 
-def _carries(pid: int, wanted: bytes) -> bool:
+def _token_of(pid: int) -> str:
+    """The token in a process's environment; empty where there is none, or it is another user's."""
     try:
         if os.stat(f"/proc/{pid}").st_uid != os.getuid():
-            return False
+            return ""
         with open(f"/proc/{pid}/environ", "rb") as file:
-            environment = file.read()
+            variables = file.read().split(b"\0")
     except OSError:  # it ended meanwhile, or is not ours to read
-        return False
-    return environment.startswith(wanted) or b"\0" + wanted in environment
+        return ""
+    return next((it[len(_TOKEN) :].decode(errors="replace") for it in variables if it.startswith(_TOKEN)), "")

@@ -13,7 +13,7 @@ from holdfast._journal import Follower, Owner, open_journal, read
 from holdfast.errors import ExperimentBusy, StorageError
 from holdfast.storage.local import LocalStorage
 from holdfast.testing.disk import SimulatedStorage
-from journal_tools import Clock, add, born, owner, take, texts
+from journal_tools import Clock, add, born, owner, put, take, texts
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_cuts_are_told_until_they_are_on_record(storage):
     heir = take(storage)  # the one before died before it wrote anything
     assert heir.cuts == [cut]
     assert storage.read(f"journal/cut/00000001-0000-{offset}") == b"torn"
-    heir.append(heir.cuts, 1.0, 2.0)
+    put(heir, heir.cuts, 1.0, 2.0)
     assert take(storage).cuts == []
 
 
@@ -142,7 +142,8 @@ from holdfast._journal import Owner, open_journal
 from holdfast.storage.local import LocalStorage
 journal = open_journal(LocalStorage(sys.argv[1]), owner=Owner.of_this_process(), clock=SystemClock())
 for n in range(1000000):
-    journal.append([Woke(order=str(n))], 1.0, 2.0)
+    journal.stage([Woke(order=str(n))], 1.0, 2.0)
+    journal.flush()
     print(n, flush=True)
 """
 

@@ -46,7 +46,7 @@ def test_what_a_carrier_of_the_token_has_started_ends_with_it_though_it_carries_
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
 
-        ended = end_with_token(token)
+        ended = end_with_token(token.__eq__)
 
     assert set(ended) == {parent.pid, child}
     assert not os.path.exists(f"/proc/{child}") or _is_dead(child)

@@ -12,6 +12,7 @@ from holdfast.cli.logs import Watched
 from holdfast.cli.verbs import holdfast
 from holdfast.clock import SystemClock
 from holdfast.storage.local import LocalStorage
+from journal_tools import put
 from stories import Story, on_disk
 
 
@@ -126,7 +127,7 @@ def test_a_follower_goes_on_across_rotations_and_into_the_next_attempt(tmp_path:
 
     def put_on_record() -> None:
         new = story.records[journal.next_position :]
-        journal.append([record.event for record in new], 0.0, 0.0)
+        put(journal, [record.event for record in new])
 
     first = story.suggest()
     story.start(first)

@@ -21,6 +21,7 @@ from holdfast.cli.verbs import holdfast
 from holdfast.cli.watching import Watch
 from holdfast.clock import SystemClock
 from holdfast.storage.local import LocalStorage
+from journal_tools import put
 from stories import Story, on_disk
 
 
@@ -184,7 +185,7 @@ def test_watch_follows_across_drivers_to_the_end(tmp_path, capsys):
     def pause() -> None:
         journal = open_journal(storage, owner=me, clock=SystemClock(), takeover=True, threads=False)
         for record in rest:
-            journal.append([record.event], record.time, record.wall)
+            put(journal, [record.event], record.time, record.wall)
         rest.clear()
         journal.close()
 

@@ -17,6 +17,7 @@ from holdfast.cli.verbs import holdfast
 from holdfast.errors import StorageError
 from holdfast.storage.local import LocalStorage
 from holdfast.testing.census import fingerprint
+from journal_tools import put
 from stories import Story, on_disk
 
 
@@ -100,7 +101,7 @@ def test_a_copy_of_what_is_damaged_or_changes_meanwhile_is_refused(tmp_path, exp
         copy(root, staged)
         journal = moving.open_journal(LocalStorage(root), owner=Owner.of_this_process(), clock=moving.SystemClock())
         me = Owner.of_this_process()
-        journal.append([EpochStarted(journal.epoch, {}, Resume(), "local", me.host, me.pid, "", 0, {}, {})], 99.0, 99.0)
+        put(journal, [EpochStarted(journal.epoch, {}, Resume(), "local", me.host, me.pid, "", 0, {}, {})], 99.0, 99.0)
         journal.close()
 
     monkeypatch.setattr(moving, "_copy", while_a_driver_begins)

@@ -73,16 +73,11 @@ class SlotJournal:
             self._keeper.start()
 
     def older(self, after: int = -1) -> Iterator[Record]:
-        """The records behind position `after` up to this driver's claim: there is no need to ask for the end again."""
+        """The records behind position `after` up to where this driver took charge: there is no need to ask for the end again."""
         if after < 0:
             yield self._chain.birth
         for slot in self._chain.follow(START, after, self._writer.claim):
             yield from records_in(slot, after)
-
-    def append(self, events: Sequence[Event], time: float, wall: float) -> list[Record]:
-        records = self.stage(events, time, wall)
-        self.flush()
-        return records
 
     def stage(self, events: Sequence[Event], time: float, wall: float) -> list[Record]:
         self._check_open()

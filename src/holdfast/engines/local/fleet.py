@@ -249,7 +249,7 @@ class Fleet:
         """
         guardian = self._guardian
         guardian.end()
-        end_with_token(f"{self._job.token}\0")  # all of it: a driver that was stopped since epoch 1 must spare epoch 10
+        end_with_token(self._job.token.__eq__)
         if not self._ready:
             said = guardian.complaint()
             why = f"They said:\n{said}" if said else "They ended without a word, as when something kills them."

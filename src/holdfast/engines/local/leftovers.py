@@ -1,4 +1,4 @@
-"""What a driver of an older epoch may have left running on this host, ended by its token.
+"""What drivers of older epochs may have left running on this host, ended by its token.
 
 This module knows tokens only; which epochs are over is for recovery to know.
 """
@@ -11,16 +11,27 @@ from holdfast.errors import ConfigError
 __all__ = ["end_leftovers"]
 
 
-def end_leftovers(token_prefix: str) -> list[int]:
-    """Kills this user's processes whose `HOLDFAST_TOKEN` begins with `token_prefix`, until none is left.
+def end_leftovers(tokens: str, before: int) -> list[int]:
+    """Kills this user's processes that epochs before one have left, until none is left.
 
-    Tokens are `<experiment id>.<place>.<epoch>`: end the prefix with "." to mean all epochs, give the whole token to mean one
-    (then epoch 1 also means 10, 11, ...: those are later, and recovery runs before they begin). This process and its
-    ancestors are spared. Returns the pids that were killed.
+    Those of that epoch and of later ones are spared: whoever asks may have been stopped for long, and overtaken. So are this
+    process and its ancestors.
+
+    Args:
+        tokens: What the experiment's tokens begin with; the epoch follows, and ends them.
+        before: The epoch.
+
+    Returns:
+        The pids that were killed.
 
     Raises:
-        ConfigError: The prefix is empty: it would mean every experiment's workers.
+        ConfigError: `tokens` is empty: that would mean every experiment's workers.
     """
-    if not token_prefix:
+    if not tokens:
         raise ConfigError("end_leftovers() needs a token: an empty one would end the workers of every experiment.")
-    return end_with_token(token_prefix)
+
+    def is_older(token: str) -> bool:
+        epoch = token.removeprefix(tokens)
+        return token.startswith(tokens) and epoch.isdecimal() and int(epoch) < before
+
+    return end_with_token(is_older)

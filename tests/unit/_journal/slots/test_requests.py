@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from holdfast._core.events import Woke
-from holdfast._journal import older
 from holdfast._journal.slots.packing import PACK_AT
 from holdfast.testing.disk import SimulatedStorage
 from holdfast.testing.store import SimulatedStore
@@ -30,7 +29,7 @@ def test_a_restore_makes_few_however_long_the_journal_is() -> None:
         found.begin_with(under.files())
         again = SimulatedStore(found)
         heir = take(again)
-        words = [record.event.order for record in older(heir) if isinstance(record.event, Woke)]
+        words = [record.event.order for record in heir.older() if isinstance(record.event, Woke)]
         assert words == [str(n) for n in range(number + 1)]
         counts.append(again.requests)
     assert max(counts) <= 42, counts
