@@ -93,6 +93,18 @@ def test_a_driver_stopped_at_a_point_and_overtaken_ends_fenced(task: Task, start
     assert_fenced_without_a_trace(task, stopped)
 
 
+@pytest.mark.parametrize("point", ["in_write:1", "after_claim_check:1", "after_append:1", "after_append:3", "before_dispatch:1"])
+def test_a_driver_that_is_overtaken_while_it_recovers_ends_fenced(task: Task, start: Start, point: str) -> None:
+    """It would have swept what the driver before it left: checkpoints that no record which it knows of names."""
+    first = start(task)
+    wait_until(lambda: acknowledged_count(task.side) >= 5, doing=first)
+    first.kill()
+    stopped = start(task, f"{point}=stop")
+    wait_until_stopped(stopped)
+    start(replace(task, takeover=True)).finish()
+    assert_fenced_without_a_trace(task, stopped)
+
+
 def test_a_driver_that_is_overtaken_while_it_opens_spares_what_a_later_one_runs(task: Task, start: Start) -> None:
     """It would have ended what the driver before it left running."""
     task = replace(task, rows=60, pace_s=0.02, max_failures=0)

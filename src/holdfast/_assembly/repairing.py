@@ -9,12 +9,11 @@ import os
 import tempfile
 
 from holdfast._core.experiment import ExperimentState
-from holdfast._core.ids import checkpoint_name, pending_name
 from holdfast._journal import Journal, Owner, open_journal
 from holdfast._projection.history import History, load_history
-from holdfast._runtime.recovery import sweep
+from holdfast._runtime.recovery import names_of, saves_in, sweep
 from holdfast.clock import SystemClock
-from holdfast.errors import InternalError
+from holdfast.errors import Fenced, InternalError
 from holdfast.logger.cursor import NAME
 from holdfast.logger.files import TrialFiles
 from holdfast.storage.base import Storage
@@ -40,6 +39,7 @@ def repair(storage: Storage, takeover: bool) -> list[str]:
 
     Raises:
         ExperimentBusy: A driver is at work on the experiment.
+        Fenced: Another took over meanwhile.
         JournalError: The journal is damaged where it was durable: nothing was changed.
         StorageError: The disk refuses.
     """
@@ -50,10 +50,12 @@ def repair(storage: Storage, takeover: bool) -> list[str]:
         state, history = load_history(storage)
         if state.created is None:
             raise InternalError("the journal begins without a birth record")
+        saves = {trial.trial_id: saves_in(storage, trial.dirname) for trial in state.trials.values()}
+        if not journal.in_charge():
+            raise Fenced(storage.root, journal.epoch)
         for trial in state.trials.values():
-            named = {checkpoint_name(kept.saved.index) for kept in (*trial.kept, *trial.pending)}
-            named |= {pending_name(kept.saved.index) for kept in trial.pending}
-            done += [f"removed {path}, which no record names" for path in sweep(storage, trial.dirname, named)]
+            removed = sweep(storage, saves[trial.trial_id], names_of(trial))
+            done += [f"removed {path}, which no record names" for path in removed]
         swept = storage.sweep_all() if isinstance(storage, PosixStorage) else 0
         done += [f"removed {swept} half-written files"] if swept else []
         packed = journal.compact()

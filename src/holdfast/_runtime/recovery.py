@@ -7,7 +7,7 @@ orders are given again. A fresh experiment goes the same way with nothing to rep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from holdfast._core.commands import (
     AskSearcher,
@@ -23,6 +23,7 @@ from holdfast._core.commands import (
 from holdfast._core.controller import Controller
 from holdfast._core.events import AttemptLost, CheckpointDropped, EpochStarted, Event, InexactFound, Record, ResultReported
 from holdfast._core.ids import checkpoint_name, pending_name
+from holdfast._core.trial import TrialState
 from holdfast._runtime.advice import Advice
 from holdfast._runtime.callbacks import CallbackDesk
 from holdfast._runtime.extending import Extension, extend
@@ -90,6 +91,8 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
     advice.replaying = False
     if parts.two_minds:
         advice.desk.go_live(parts.engine.wake)
+    # Looked for before the first record, which nobody writes whom a later driver has overtaken: what stands there is none of its.
+    saves = {order.order: _saves(storage, driver, order) for order in left_open if isinstance(order, StartAttempt)}
     driver.record([started, *cuts, *inexact])
     still = [judgement for judgement in judged if judgement.trial_id in controller.deciding]
     driver.record([driver.answer(judgement, repeated=True) for judgement in still])
@@ -99,7 +102,7 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
     parts.journal.sync()  # what was just decided may have dropped a checkpoint that the sweep below will not find named
     for order in left_open:
         if isinstance(order, StartAttempt):
-            _sweep_trial(storage, driver, order)
+            _sweep_trial(driver, order.trial_id, saves[order.order])
             lost.append(AttemptLost(order.order, order.trial_id, order.attempt, "driver"))
         elif isinstance(order, DropCheckpoint):
             if order.order in controller.open_orders:  # else its trial has just begun anew, elsewhere
@@ -118,29 +121,42 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
         extend(driver, asked)
 
 
-def _sweep_trial(storage: Storage, driver: Driver, order: StartAttempt) -> None:
-    trial = driver.state.trial(order.trial_id)
+def _saves(storage: Storage, driver: Driver, order: StartAttempt) -> list[tuple[Storage, list[str]]]:
+    """What an attempt that was lost and those before it have saved or begun to, in each place where they may have."""
+    staged = driver.parts.staged
+    return [(place, saves_in(place, order.dirname)) for place in (storage, *([staged] if staged is not None else []))]
+
+
+def _sweep_trial(driver: Driver, trial_id: str, saves: list[tuple[Storage, list[str]]]) -> None:
+    named = names_of(driver.state.trial(trial_id))
+    for place, paths in saves:
+        sweep(place, paths, named)
+
+
+def names_of(trial: TrialState) -> set[str]:
+    """The directory names of a trial's checkpoints on record, pending ones included."""
     named = {checkpoint_name(kept.saved.index) for kept in (*trial.kept, *trial.pending)}
-    named |= {pending_name(kept.saved.index) for kept in trial.pending}
-    for place in (storage, driver.parts.staged):
-        if place is not None:
-            sweep(place, order.dirname, named)
+    return named | {pending_name(kept.saved.index) for kept in trial.pending}
 
 
-def sweep(storage: Storage, dirname: str, named: set[str]) -> list[str]:
+def saves_in(storage: Storage, dirname: str) -> list[str]:
+    """The paths of all that attempts of a trial have saved or begun to, whether a record names it or not."""
+    return [f"{dirname}/{name}" for name in storage.names(dirname) if name.startswith((STAGING, "checkpoint_", ".pending-"))]
+
+
+def sweep(storage: Storage, saves: Sequence[str], named: set[str]) -> list[str]:
     """Removes staging directories, and checkpoints that no record names.
 
     Args:
         storage: The experiment's directory, or the one that its attempts stage in.
-        dirname: The trial's directory.
+        saves: What stood there (`saves_in`) before it was last seen that no later driver had claimed. Whoever is stopped behind
+            that, and overtaken, sweeps no more than this when it goes on: none of it is the next driver's.
         named: The directory names of the checkpoints on record.
 
     Returns:
         What was removed.
     """
-    removed = []
-    for name in storage.names(dirname):
-        if name.startswith(STAGING) or (name.startswith(("checkpoint_", ".pending-")) and name not in named):
-            storage.delete(f"{dirname}/{name}")
-            removed.append(f"{dirname}/{name}")
+    removed = [path for path in saves if path.rpartition("/")[2] not in named]
+    for path in removed:
+        storage.delete(path)
     return removed

@@ -12,7 +12,7 @@ from holdfast._core.events import CheckpointCommitted, CheckpointLost, ResultRep
 from holdfast._core.policy import Resume
 from holdfast._journal import read
 from holdfast._projection.history import load_state
-from holdfast._runtime.recovery import sweep
+from holdfast._runtime.recovery import saves_in, sweep
 from holdfast.callback import Callback
 from holdfast.config import CheckpointConfig, RunConfig, TuneConfig
 from holdfast.space import uniform
@@ -68,9 +68,11 @@ def test_a_sweep_takes_what_no_record_names_and_nothing_else() -> None:
     disk = SimulatedStorage()
     for name in ("checkpoint_000001", "checkpoint_000002", "checkpoint_000003", ".staging-2-x", "model.pt"):
         disk.put(f"trial/{name}/f", b"x")
-    removed = sweep(disk, "trial", {"checkpoint_000002"})
+    saves = saves_in(disk, "trial")
+    disk.put("trial/checkpoint_000004/f", b"a later driver's")
+    removed = sweep(disk, saves, {"checkpoint_000002"})
     assert removed == ["trial/.staging-2-x", "trial/checkpoint_000001", "trial/checkpoint_000003"]
-    assert disk.names("trial") == ["checkpoint_000002", "model.pt"]
+    assert disk.names("trial") == ["checkpoint_000002", "checkpoint_000004", "model.pt"]
 
 
 class Seen(Callback):
