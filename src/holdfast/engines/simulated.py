@@ -327,9 +327,8 @@ class SimulatedEngine:
     def _upload(self, run: _Run, row: ResultReported) -> None:
         assert row.pending is not None
         run.uploads.remove(row)
-        if self._states.complete(run.order.dirname, row.pending):
-            return  # the row stands, the checkpoint is found lost when the attempt is over
-        self._ready.append(CheckpointCommitted(row.trial_id, row.attempt, row.number, row.pending))
+        if not self._states.complete(run.order.dirname, row.pending):  # else it is found lost when the attempt is over
+            self._ready.append(CheckpointCommitted(row.trial_id, row.attempt, row.number, row.pending))
         if run.outcome and not run.uploads:
             self._finish(run, run.outcome)
 
