@@ -91,11 +91,9 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
     advice.replaying = False
     if parts.two_minds:
         advice.desk.go_live(parts.engine.wake)
-    # Looked for before the first record, which nobody writes whom a later driver has overtaken: what stands there is none of its.
     saves = {order.order: _saves(storage, driver, order) for order in left_open if isinstance(order, StartAttempt)}
     driver.record([started, *cuts, *inexact])
-    still = [judgement for judgement in judged if judgement.trial_id in controller.deciding]
-    driver.record([driver.answer(judgement, repeated=True) for judgement in still])
+    driver.record([driver.answer(it, repeated=True) for it in judged if it.trial_id in controller.deciding])
     driver.record(said)
     driver.record(list(foreseen))
     lost, dropped = list[Event](), list[Event]()
@@ -122,7 +120,10 @@ def take_over(driver: Driver, started: EpochStarted, storage: Storage, cuts: lis
 
 
 def _saves(storage: Storage, driver: Driver, order: StartAttempt) -> list[tuple[Storage, list[str]]]:
-    """What an attempt that was lost and those before it have saved or begun to, in each place where they may have."""
+    """What an attempt that was lost and those before it have saved or begun to, in each place where they may have.
+
+    To be asked before the first record, which nobody writes whom a later driver has overtaken: what stands there is none of its.
+    """
     staged = driver.parts.staged
     return [(place, saves_in(place, order.dirname)) for place in (storage, *([staged] if staged is not None else []))]
 

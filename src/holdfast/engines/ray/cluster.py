@@ -86,8 +86,8 @@ class Nodes:
         self._dead: dict[str, int] = {}
         self.look(at_once=True)
 
-    def look(self, used: Collection[str] = (), *, at_once: bool = False) -> None:
-        """Asks Ray for the nodes, when it is time to, and has those that are used looked after."""
+    def look(self, used: Collection[str] | None = None, *, at_once: bool = False) -> None:
+        """Asks Ray for the nodes, when it is time to, and has those that are used looked after, until `close`."""
         now = time.monotonic()
         if not at_once and now - self._looked < _BETWEEN_LOOKS_S:
             return
@@ -98,6 +98,8 @@ class Nodes:
         self._dead = {node["NodeID"]: node.get("DeathReason", 0) for node in listed if not node["Alive"]}
         living = [node for node in listed if not self.is_dead(node["NodeID"])]
         self._alive = {node["NodeID"]: amounts_of(node["Resources"]) for node in living}
+        if used is None:
+            return
         self._doors.knock({node["NodeID"]: (node["NodeManagerAddress"], node["NodeManagerPort"]) for node in living}, used)
 
     @property
