@@ -28,7 +28,10 @@ class Doors:
             if node not in self._knocks and (node in watched or node not in self._were_open):
                 knock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
                 knock.setblocking(False)
-                self._knocks[node] = knock, knock.connect_ex((host, port))
+                try:
+                    self._knocks[node] = knock, knock.connect_ex((host, port))
+                except OSError:  # a host's name that nobody here resolves
+                    self._knocks[node] = knock, errno.EHOSTUNREACH
 
     def refused(self) -> set[str]:
         """The nodes that have refused since this was last asked: there is the machine, and the raylet is not.

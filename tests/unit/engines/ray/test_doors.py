@@ -55,6 +55,10 @@ def test_who_never_listened_is_not_held_for_lost(doors: Doors) -> None:
     assert [knocked(doors, other=address) for _ in range(2)] == [set(), set()]
 
 
+def test_a_host_that_nobody_knows_is_not_held_for_lost(doors: Doors) -> None:
+    assert [knocked(doors, other=("no-such-host.invalid", 1)) for _ in range(2)] == [set(), set()]
+
+
 def test_who_does_not_answer_is_not_held_for_lost_and_not_waited_for(doors: Doors) -> None:
     with listening() as server, socket.socket() as first, socket.socket() as second:
         address = server.getsockname()
