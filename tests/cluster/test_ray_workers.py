@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import os
+import subprocess
 import sys
 import time
 import wave
@@ -16,6 +17,7 @@ import pytest
 import holdfast as tune
 from cluster.raylets import wait_until
 from holdfast.engines.ray import RayEngine
+from holdfast.engines.ray.abstract import reach
 from holdfast.engines.ray.parent import called
 from holdfast.engines.ray.wires import Wires
 from integration.drivers import Start, Task, acknowledged_count
@@ -134,6 +136,26 @@ def test_a_fork_server_that_hangs_is_ended_and_costs_no_attempt(tmp_path: Path) 
 
     assert not fit(trial, tmp_path / "results", 2).errors
     assert not psutil.pid_exists(int(side.read_text()))
+
+
+@pytest.mark.parametrize("place", ["here", "elsewhere"])
+def test_a_fork_server_does_not_wait_for_a_driver_that_was_here_and_is_gone(place: str) -> None:
+    """A worker that Ray was just starting when its driver died may start one."""
+    driver = f"holdfast-nobody-{os.getpid()}@{reach() if place == 'here' else 'another machine'}"
+    environment = {**os.environ, "HOLDFAST_RAY_DRIVER": driver, "HOLDFAST_RAY_LOADS": '{"modules": [], "threads": []}'}
+    listens, tells = os.pipe()
+    words = [f"holdfast-test-{os.getpid()}", str(tells), str(os.getpid())]
+    with subprocess.Popen(
+        [sys.executable, "-m", "holdfast.engines.ray.fork_server", *words], env=environment, pass_fds=[tells]
+    ) as server:
+        os.close(tells)
+        assert os.read(listens, 1) == b""
+        os.close(listens)
+        if place == "here":
+            assert server.wait(20) == 0
+        else:
+            assert server.poll() is None
+            server.kill()
 
 
 def test_a_killed_driver_leaves_no_fork_server(start: Start, one_node: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 
-__all__ = ["accepted", "connected", "listening", "peer_of"]
+__all__ = ["accepted", "connected", "listening", "peer_of", "reach"]
 
 _PEER = struct.Struct("3i")  # pid, user, group
 _BACKLOG = 128
@@ -53,6 +53,12 @@ def peer_of(connection: socket.socket) -> int:
     """The pid at the other end (of a listener's connection: of who began to listen); 0 where it is another user's."""
     pid, user, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
     return int(pid) if user == os.getuid() else 0
+
+
+def reach() -> str:
+    """A name for where such addresses are reached: on this machine, since its last start, in this process's network namespace."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return f"{file.read().strip()}.{os.stat('/proc/self/ns/net').st_ino}"
 
 
 def _ours(connection: socket.socket) -> socket.socket | None:

@@ -27,6 +27,7 @@ from holdfast.engines.base import Job, Observation
 from holdfast.engines.local.echo import INTERVAL_S, Echo
 from holdfast.engines.local.fleet import workplace_of
 from holdfast.engines.local.machine import host_and_address
+from holdfast.engines.ray.abstract import reach
 from holdfast.engines.ray.bell import Bell
 from holdfast.engines.ray.cluster import Nodes, own_node
 from holdfast.engines.ray.endings import Endings
@@ -299,7 +300,7 @@ def _how_to_begin(place: Workplace, driver: str) -> dict[str, str]:
     """What tells shims that workers are forked, and fork servers what to load and whom to go with."""
     if place.spawn:
         return {}
-    return {DRIVER: driver, LOADS: json.dumps({"modules": place.preload, "threads": place.threads})}
+    return {DRIVER: f"{driver}@{reach()}", LOADS: json.dumps({"modules": place.preload, "threads": place.threads})}
 
 
 def _parcel(place: Workplace, world: World) -> tuple[Any, World]:

@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 from holdfast._worker.processes import prepare_subreaper, reap
 from holdfast.engines.local.preload import fit_to_fork, load_all
-from holdfast.engines.ray.abstract import accepted, connected, listening
+from holdfast.engines.ray.abstract import accepted, connected, listening, reach
 from holdfast.engines.ray.parent import FORKS, be_called, look_after
 from holdfast.engines.ray.shim import DRIVER, LOADS, servers_environment
 
@@ -60,9 +60,13 @@ def main(name: str, tells: int, raylet: int) -> None:
         listener, watched = listening(name), os.pidfd_open(raylet)
     except OSError:
         return
+    address, _, here = os.environ[DRIVER].partition("@")
+    driver = connected(address)
+    if driver is None and here == reach():
+        return  # the driver is gone: a worker that was on its way begins without a server, and finds that out
     os.close(tells)
     be_called(FORKS)
-    if _Server(listener, watched, connected(os.environ[DRIVER])).serve():
+    if _Server(listener, watched, driver).serve():
         os._exit(0)
 
 

@@ -30,7 +30,7 @@ Where it is not set there is no such server, and each worker is a fresh interpre
 """
 
 DRIVER = "HOLDFAST_RAY_DRIVER"
-"""The variable that says at which address the driver listens, on its own node."""
+"""The variable that says at which address the driver listens, and behind an "@" from where that is reached."""
 
 _PATIENCE_S = 20.0  # the first one waits until the server has loaded Ray; Ray itself gives a worker 60 seconds to be there
 
