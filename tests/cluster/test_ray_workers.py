@@ -180,7 +180,9 @@ def test_a_fresh_interpreter_can_be_asked_for(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("HOLDFAST_START_METHOD", "spawn")
 
     def trial(config: dict[str, object]) -> None:
-        tune.report({"forked": forked(), "servers": len(named("holdfast-forks"))})
+        token = os.environ["HOLDFAST_TOKEN"]
+        servers = [it for it in named("holdfast-forks") if it.environ().get("HOLDFAST_TOKEN") == token]
+        tune.report({"forked": forked(), "servers": len(servers)})
 
     rows = [result.metrics for result in fit(trial, tmp_path, 2)]
 
@@ -192,9 +194,10 @@ def test_the_users_runtime_environment_reaches_forked_workers(tmp_path: Path) ->
         tune.report({"word": os.environ.get("WORD"), "forked": forked()})
 
     engine = RayEngine(runtime_env={"env_vars": {"WORD": "given"}})
-    rows = [result.metrics for result in fit(trial, tmp_path, 2, engine=engine)]
+    rows = [result.metrics for result in fit(trial, tmp_path, 4, engine=engine)]
 
-    assert [(row["word"], row["forked"]) for row in rows] == [("given", True)] * 2
+    assert [row["word"] for row in rows] == ["given"] * 4
+    assert rows[-1]["forked"], "on a busy machine the first may begin without the server"
 
 
 @pytest.mark.parametrize("here", [True, False])
